@@ -1,0 +1,68 @@
+"""Numerical ground rules: float32 islands under autocast, log-probabilities that survive forbidden cells."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import value_checks_enabled
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function of tensors so that autocast does not reach inside it.
+
+    Coordinates need more digits than half precision has: at 200 px a float16 step is 0.125 px. Pair it with `promote`.
+    """
+
+    @functools.wraps(function)
+    def island(*args: P.args, **kwargs: P.kwargs) -> R:
+        device_type = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
+        if not torch.is_autocast_enabled(device_type):
+            return function(*args, **kwargs)
+        with torch.autocast(device_type, enabled=False):
+            return function(*args, **kwargs)
+
+    return island
+
+
+def promote(tensor: Tensor) -> Tensor:
+    """Takes half precision and integers to float32; leaves float32 and float64 as they are."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def log_probabilities(function: str, flat_logits: Tensor) -> Tensor:
+    """log softmax over the last dimension, with forbidden cells (−inf) allowed.
+
+    Args:
+        function: Name of the caller, for the error text.
+        flat_logits: (*batch, cells), any real, −inf for a forbidden cell.
+
+    Returns:
+        (*batch, cells); the exponentials sum to 1 over the last dimension.
+
+    Raises:
+        ValueError: If every cell of a map is −inf (on the CPU always, elsewhere under HEATPOINT_CHECK=1), or a logit is
+            NaN or +inf (under HEATPOINT_CHECK=1).
+    """
+    log_p = torch.log_softmax(promote(flat_logits), dim=-1)
+    checked = value_checks_enabled()
+    # A map that is wholly forbidden, or that holds a NaN, is NaN in every cell: one look per map is enough.
+    if (checked or log_p.device.type == "cpu") and log_p.shape[-1] > 0 and bool(log_p.detach()[..., 0].isnan().any()):
+        if bool((flat_logits.detach() == -torch.inf).all(dim=-1).any()):
+            raise ValueError(
+                f"{function}: logits must leave at least one cell of every map possible, got a map whose logits are all "
+                "−inf. Give such a point weight 0 and any finite map."
+            )
+        if checked:
+            raise ValueError(
+                f"{function}: logits must be finite or −inf, got NaN or +inf (HEATPOINT_CHECK=1). "
+                "Look for a diverged network, or an overflow in half precision, before the map."
+            )
+    return log_p
