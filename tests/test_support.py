@@ -1,0 +1,177 @@
+"""Supports: where cells lie, which axis is which, and the frames from image to input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heatpoint.support import (
+    Frame,
+    Grid,
+    Points,
+    check_grid,
+    check_support,
+    compose,
+    flip_matrix,
+    flip_points,
+    resize_matrix,
+)
+
+GRIDS = [
+    Grid((7,), stride=3.0),
+    Grid((5, 6), stride=4.0),
+    Grid((4, 5, 3), stride=(2.0, 3.0, 0.5), offset=(0.0, 1.0, -2.0)),
+]
+once = settings(deadline=None, derandomize=True, max_examples=40)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=repr)
+def test_cell_centers_are_to_points_of_the_unravelled_index(grid: Grid) -> None:
+    index = torch.arange(grid.num_cells)
+    cells = grid.unravel(index)
+    assert torch.equal(grid.ravel(cells), index)
+    centers = grid.cell_centers(dtype=torch.float64).reshape(-1, grid.ndim)
+    torch.testing.assert_close(grid.to_points(cells.double()), centers, rtol=0, atol=1e-12)
+    torch.testing.assert_close(grid.to_cells(centers), cells.double(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=repr)
+def test_axis_order_is_reversed_between_points_and_maps(grid: Grid) -> None:
+    for axis in range(grid.ndim):
+        centers = grid.cell_centers()[..., axis]
+        along = centers.movedim(grid.map_dim(axis), -1)
+        torch.testing.assert_close(along.reshape(-1, grid.lengths[axis])[0], grid.axis_centers(axis))
+        assert along.shape[-1] == grid.lengths[axis] == grid.shape[-1 - axis]
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=repr)
+def test_marginals_sum_over_every_other_axis(grid: Grid) -> None:
+    maps = torch.rand(2, 3, *grid.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for axis, marginal in enumerate(grid.marginals(maps)):
+        moved = maps.movedim(grid.map_dim(axis), -1).reshape(2, 3, -1, grid.lengths[axis])
+        torch.testing.assert_close(marginal, moved.sum(-2))
+
+
+@once
+@given(stride=st.floats(0.5, 16), length=st.integers(1, 40))
+def test_default_offset_tiles_the_input_exactly(stride: float, length: int) -> None:
+    grid = Grid((length,), stride=stride)
+    first = grid.to_points(torch.tensor([-0.5], dtype=torch.float64)).item()
+    last = grid.to_points(torch.tensor([length - 0.5], dtype=torch.float64)).item()
+    assert first == pytest.approx(-0.5, abs=1e-9)
+    assert last == pytest.approx(grid.size[0] - 0.5, abs=1e-9)
+
+
+def test_default_offset_composes_under_rescaling() -> None:
+    once_by_eight = Grid((4,), stride=8.0).to_points(torch.tensor([2.0]))
+    twice = Grid((16,), stride=2.0).to_points(Grid((4,), stride=4.0).to_points(torch.tensor([2.0])))
+    torch.testing.assert_close(once_by_eight, twice)
+
+
+@pytest.mark.parametrize(
+    ("text", "grid"),
+    [
+        ("Grid((5, 6))", Grid((5, 6))),
+        ("Grid((5, 6), stride=4)", Grid((5, 6), stride=4)),
+        ("Grid((5,), stride=4, offset=0)", Grid((5,), stride=4, offset=0)),
+        ("Grid((5, 6), stride=(4, 2), cyclic=(0,))", Grid((5, 6), stride=(4, 2), cyclic=[0])),
+    ],
+)
+def test_repr_is_the_call_that_makes_an_equal_grid(text: str, grid: Grid) -> None:
+    assert repr(grid) == text
+    assert eval(text) == grid
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"shape": (2, 3, 4, 5)}, "Grid: shape must hold 1 to 3 whole numbers of at least 1, got (2, 3, 4, 5)."),
+        ({"shape": (0, 3)}, "Grid: shape must hold 1 to 3 whole numbers"),
+        ({"shape": (4, 3), "stride": 0.0}, "Grid: stride must be greater than 0, got 0.0."),
+        ({"shape": (4, 3), "stride": (1, 2, 3)}, "Grid: stride must be one number or 2, in point order (x, y, z)"),
+        ({"shape": (4, 3), "cyclic": (2,)}, "Grid: cyclic must hold axes from 0 to 1, got (2,). Axes are counted"),
+    ],
+)
+def test_grid_refuses(arguments: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Grid(**arguments)  # type: ignore[arg-type]
+    assert text in str(caught.value)
+
+
+def test_maps_and_points_of_another_shape_are_refused() -> None:
+    grid = Grid((5, 6))
+    with pytest.raises(ValueError, match=r"soft_argmax: logits must end in the grid's shape \(5, 6\), got \(2, 6, 5\)"):
+        grid.flatten("soft_argmax", torch.zeros(2, 6, 5))
+    with pytest.raises(
+        ValueError, match=r"crps: target must hold 2 coordinates \(x, y\) in its last dimension, got \(4, 3\)"
+    ):
+        grid.check_points("crps", torch.zeros(4, 3))
+    with pytest.raises(TypeError, match=r"crps: grid must be a heatpoint.Grid or heatpoint.Points, got tuple"):
+        check_support("crps", (5, 6))
+    with pytest.raises(TypeError, match=r"argmax: grid must be a heatpoint.Grid, got Points"):
+        check_grid("argmax", Points(torch.zeros(4, 3)))
+
+
+def test_points_broadcast_against_maps_from_the_right() -> None:
+    cloud = Points(torch.zeros(4, 1, 7, 3))
+    assert (cloud.ndim, cloud.shape, cloud.num_cells) == (3, (7,), 7)
+    maps = torch.zeros(4, 2, 7)
+    assert cloud.unflatten(cloud.flatten("f", maps)) is maps
+    assert cloud.cell_centers(dtype=torch.float64).dtype == torch.float64
+    with pytest.raises(ValueError, match="for logits \\(B, K, N\\) over one cloud per item give xyz"):
+        Points(torch.zeros(4, 7, 3)).flatten("f", torch.zeros(4, 2, 7))
+    with pytest.raises(ValueError, match="f: logits must end in the number of points 7, got \\(4, 2, 6\\)"):
+        cloud.flatten("f", torch.zeros(4, 2, 6))
+    with pytest.raises(ValueError, match="f: target must hold 3 coordinates"):
+        cloud.check_points("f", torch.zeros(2))
+
+
+def test_points_refuse_what_is_no_cloud() -> None:
+    with pytest.raises(TypeError, match="Points: xyz must be a floating-point tensor"):
+        Points(torch.zeros(4, 3, dtype=torch.long))
+    with pytest.raises(TypeError, match="got list"):
+        Points([[0.0, 0.0]])  # type: ignore[arg-type]
+    for shape in ((3,), (0, 3), (5, 4)):
+        with pytest.raises(ValueError, match="Points: xyz must be"):
+            Points(torch.zeros(shape))
+
+
+def test_flip_is_an_exact_involution_with_swapped_names() -> None:
+    points = torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 30
+    swap = [1, 0, 2]
+    flipped = flip_points(points, width=31, swap=swap)
+    torch.testing.assert_close(flip_points(flipped, width=31, swap=swap), points, rtol=0, atol=1e-13)
+    torch.testing.assert_close(flipped[:, 0, 0], 30 - points[:, 1, 0], rtol=0, atol=0)
+    torch.testing.assert_close(flip_points(points, width=31)[:, 0, 0], 30 - points[:, 0, 0], rtol=0, atol=0)
+    for bad in ([0, 1], [1, 2, 0]):
+        with pytest.raises(ValueError, match="flip_points: swap must be a permutation of the 3 points"):
+            flip_points(points, width=31, swap=bad)
+
+
+@once
+@given(x=st.floats(-20, 60), y=st.floats(-20, 60), w=st.floats(3, 90), h=st.floats(3, 90), padding=st.floats(0.5, 2))
+def test_frame_round_trip_and_composition(x: float, y: float, w: float, h: float, padding: float) -> None:
+    frame = Frame.from_box((x, y, x + w, y + h), (48, 64), padding=padding)
+    turned = frame.then(flip_matrix(48)).then(resize_matrix(0.5, 0.5))
+    points = np.array([[x, y], [x + w / 3, y + h / 2], [0.0, 0.0]])
+    np.testing.assert_allclose(turned.to_image(turned.to_input(points)), points, atol=1e-9)
+    by_hand = (47 - frame.to_input(points)[:, 0] + 0.5) * 0.5 - 0.5
+    np.testing.assert_allclose(turned.to_input(points)[:, 0], by_hand, atol=1e-9)
+    center = frame.to_input(np.array([[x + w / 2, y + h / 2]]))
+    np.testing.assert_allclose(center, [[23.5, 31.5]], atol=1e-9)
+
+
+def test_frame_takes_covariances_back_as_the_inverse_takes_points() -> None:
+    frame = Frame.from_box((3, 4, 40, 30), (32, 32)).then(compose(resize_matrix(2, 0.5), flip_matrix(32)))
+    rng = np.random.default_rng(0)
+    cloud = rng.normal(size=(500, 2)) @ np.array([[2.0, 0.3], [0.0, 0.7]])
+    expected = np.cov(frame.to_image(cloud).T)
+    np.testing.assert_allclose(frame.covariance_to_image(np.cov(cloud.T)), expected, rtol=1e-9)
+
+
+def test_frame_refuses_an_inside_out_box() -> None:
+    with pytest.raises(ValueError, match="Frame.from_box: box must have x2 >= x1 and y2 >= y1"):
+        Frame.from_box((5, 5, 4, 9), (8, 8))
