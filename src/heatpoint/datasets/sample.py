@@ -1,0 +1,198 @@
+"""What every dataset yields: samples of one image and its points, and how images, folders and splits are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from heatpoint._checks import message, one_of
+from heatpoint.skeleton import Skeleton
+from heatpoint.support import FloatArray
+
+Image = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One annotated object in one image.
+
+    Args:
+        image: Path of the image, or its pixels (H, W, 3) uint8 in RGB order.
+        points: (K, 2) float64 in image pixels, pixel centres at whole numbers. Points that are not visible are 0.
+        visible: (K,) bool; False where a point is not annotated.
+        box: (x1, y1, x2, y2) of the object, its first and last pixel, as the set gives it; None if it gives none.
+        key: Name of the sample within its set, the same on every machine.
+        group: What must not be divided between splits (a photograph with several faces); "" means the sample alone.
+        pixel_scale: Factor that turns an error in this image's pixels into pixels of the original image.
+    """
+
+    image: Path | Image
+    points: FloatArray
+    visible: npt.NDArray[np.bool_]
+    box: Box | None
+    key: str
+    group: str = ""
+    pixel_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.shape[1] != 2:
+            raise ValueError(message("Sample", "points", "be (K, 2)", self.points.shape))
+        if self.visible.shape != self.points.shape[:1] or self.visible.dtype != np.bool_:
+            got = f"{self.visible.dtype} {self.visible.shape}"
+            raise ValueError(message("Sample", "visible", f"be bool ({len(self.points)},)", got))
+        if not np.isfinite(self.points).all():
+            remedy = "Give a missing point as 0, 0 with visible False."
+            raise ValueError(message("Sample", "points", "be finite", f"NaN or infinity in {self.key}", remedy))
+
+
+@dataclass(frozen=True, eq=False)
+class PointSet:
+    """A split of a dataset: its samples, their skeleton, and the protocol to be stored and printed beside a score."""
+
+    name: str
+    split: str
+    skeleton: Skeleton
+    samples: tuple[Sample, ...]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wrong = [s.key for s in self.samples if len(s.points) != self.skeleton.num_points]
+        if wrong:
+            rule = f"have the skeleton's {self.skeleton.num_points} points"
+            raise ValueError(message("PointSet", "samples", rule, f"another number in {wrong[0]}"))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"PointSet({self.name!r}, {self.split!r}, {len(self)} samples of {self.skeleton.num_points} points)"
+
+
+def load_image(source: Sample | Path | str | Image) -> Image:
+    """Reads an image as (H, W, 3) uint8 in RGB order, turned upright as its EXIF data say.
+
+    A file that ends too early is refused: decoders fill the missing part with grey and warn on stderr only.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is no image or is truncated; or if an array is not (H, W, 3) uint8.
+
+    >>> load_image(np.zeros((2, 3, 3), dtype=np.uint8)).shape
+    (2, 3, 3)
+    """
+    if isinstance(source, Sample):
+        source = source.image
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            got = f"{source.dtype} {source.shape}"
+            raise ValueError(message("load_image", "image", "be (H, W, 3) uint8 in RGB order", got))
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(message("load_image", "image", "be an existing file", path, "Check the data folder."))
+    data = path.read_bytes()
+    remedy = "Copy or download the file again."
+    if _is_truncated(data):
+        raise ValueError(message("load_image", "image", "be a complete file", f"{path}, which is truncated", remedy))
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    if pixels is None:
+        raise ValueError(message("load_image", "image", "be a readable image", path, remedy))
+    rgb: Image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def resolve_data_root(data_root: Path | str | None = None) -> Path:
+    """The folder that holds the data sets: the argument, or the environment variable HEATPOINT_DATA.
+
+    Raises:
+        FileNotFoundError: If neither is given, or the folder does not exist.
+    """
+    root = data_root or os.environ.get("HEATPOINT_DATA")
+    if not root:
+        remedy = "Set HEATPOINT_DATA or --data-root to the folder that holds faces300w/, mtfl/, …"
+        raise FileNotFoundError(message("datasets", "data_root", "be given", "none", remedy))
+    return require_folder("datasets", Path(root))
+
+
+def require_folder(function: str, folder: Path) -> Path:
+    """Returns `folder`; raises FileNotFoundError, saying what to set, if it does not exist."""
+    if not folder.is_dir():
+        remedy = f"Set HEATPOINT_DATA or --data-root to the folder that holds {folder.name}/."
+        raise FileNotFoundError(message(function, "data root", f"hold the folder {folder}", "no such folder", remedy))
+    return folder
+
+
+def check_split(function: str, split: str, splits: Iterable[str]) -> None:
+    """Raises ValueError, with the valid names, unless the set has this split."""
+    one_of(function, "split", split, splits)
+
+
+def report(function: str, problems: Sequence[str], remedy: str) -> str:
+    """One line for all problems of a set of annotations: the first five in full, then how many more."""
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return f"{function}: {'; '.join(problems[:5])}{more}. {remedy}"
+
+
+def grouped_split(
+    samples: Sequence[Sample], *, fraction: float, seed: int = 0
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Holds out about a share of the samples, never dividing a group (the faces of one photograph).
+
+    Whole groups are drawn in an order given by `seed` and the groups' names alone, until the share is reached, so the
+    same faces are held out on every machine and in whatever order the files were listed.
+
+    Args:
+        samples: The samples to divide.
+        fraction: Share to hold out, 0 <= fraction < 1.
+        seed: Of the order in which groups are drawn.
+
+    Returns:
+        (kept, held out), each in the given order.
+
+    >>> samples = [Sample(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 2)), np.ones(1, bool), None, str(i)) for i in range(8)]
+    >>> [len(part) for part in grouped_split(samples, fraction=0.25)]
+    [6, 2]
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(message("grouped_split", "fraction", "be from 0 to below 1", fraction))
+    sizes: dict[str, int] = {}
+    for sample in samples:
+        group = sample.group or sample.key
+        sizes[group] = sizes.get(group, 0) + 1
+    names = sorted(sizes)
+    held: set[str] = set()
+    count, wanted = 0, round(fraction * len(samples))
+    for index in np.random.default_rng(seed).permutation(len(names)):
+        if count >= wanted:
+            break
+        held.add(names[index])
+        count += sizes[names[index]]
+    kept = tuple(s for s in samples if (s.group or s.key) not in held)
+    return kept, tuple(s for s in samples if (s.group or s.key) in held)
+
+
+def _is_truncated(data: bytes) -> bool:
+    if data[:2] == b"\xff\xd8":
+        # Thumbnails in the header have an end marker of their own: look behind the first scan. In the scans a 0xff is
+        # followed by 0x00 or a restart marker, so the two bytes of the end marker cannot occur by chance.
+        return data.rfind(b"\xff\xd9") < _first_scan(data)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return b"IEND" not in data[-16:]
+    return False
+
+
+def _first_scan(data: bytes) -> int:
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xDA:
+            return position
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return len(data)

@@ -1,0 +1,281 @@
+"""A set of named points: edges, mirror partners, sigmas and normalisers; one small JSON file per set.
+
+A skeleton file is a JSON object. Points are referred to by name or by index; only `points` is required:
+
+    {"points": ["left_eye", "right_eye", "nose"],
+     "edges": [["left_eye", "nose"]],
+     "swap_pairs": [["left_eye", "right_eye"]],
+     "sigmas": [0.025, 0.025, 0.026],
+     "normalizers": {"inter_ocular": [["left_eye"], ["right_eye"]], "box": "box"},
+     "default_normalizer": "inter_ocular"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from heatpoint._checks import message, unknown_name
+
+Normalizer = tuple[tuple[int, ...], tuple[int, ...]] | Literal["box"]
+
+FOLDER = Path(__file__).with_name("skeletons")
+KEYS = ("points", "edges", "swap_pairs", "sigmas", "normalizers", "default_normalizer", "about")
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names of the points of an object and what relates them.
+
+    Args:
+        names: One name per point; the order is that of every (K, 2) array.
+        edges: Pairs of indices to draw lines between.
+        swap_pairs: Pairs of indices that exchange their names in a mirrored image. Points in no pair keep theirs.
+        sigmas: Per point the spread of human annotation as a share of the object's size (COCO's constants), or None.
+        normalizers: Name to a length by which errors are divided: two groups of indices (the distance between the means
+            of the groups), or "box" for √(w·h) of the box.
+        default_normalizer: Name of the one to report first; "" is the first of `normalizers`.
+
+    Raises:
+        ValueError: With every problem found, in one line.
+
+    >>> skeleton = Skeleton(("left", "middle", "right"), swap_pairs=((0, 2),))
+    >>> skeleton.num_points, skeleton.swap
+    (3, (2, 1, 0))
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+    swap_pairs: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] | None = None
+    normalizers: Mapping[str, Normalizer] = field(default_factory=dict)
+    default_normalizer: str = ""
+
+    def __post_init__(self) -> None:
+        problems = _problems(self)
+        if problems:
+            raise ValueError(_report("Skeleton", problems))
+        if not self.default_normalizer and self.normalizers:
+            object.__setattr__(self, "default_normalizer", next(iter(self.normalizers)))
+
+    @property
+    def num_points(self) -> int:
+        """Number of points K."""
+        return len(self.names)
+
+    @property
+    def swap(self) -> tuple[int, ...]:
+        """For every point the index of its mirror partner, itself where it has none: a permutation, its own inverse."""
+        order = list(range(self.num_points))
+        for a, b in self.swap_pairs:
+            order[a], order[b] = b, a
+        return tuple(order)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The skeleton as JSON values, in the form of a skeleton file with indices."""
+        values: dict[str, Any] = {
+            "points": list(self.names),
+            "edges": [list(pair) for pair in self.edges],
+            "swap_pairs": [list(pair) for pair in self.swap_pairs],
+            "normalizers": {
+                name: value if isinstance(value, str) else [list(group) for group in value]
+                for name, value in self.normalizers.items()
+            },
+            "default_normalizer": self.default_normalizer,
+        }
+        if self.sigmas is not None:
+            values["sigmas"] = list(self.sigmas)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "Skeleton.from_dict") -> Skeleton:
+        """Builds a skeleton from JSON values; points may be given by name or index.
+
+        Args:
+            values: The keys of a skeleton file.
+            source: What to name in an error: the file, where there is one.
+
+        Raises:
+            ValueError: With every problem found, in one line that begins with `source`.
+
+        >>> Skeleton.from_dict({"points": ["a", "b"], "swap_pairs": [["a", "b"]]}).swap
+        (1, 0)
+        """
+        reader = _Reader(values)
+        arguments = reader.arguments()
+        if reader.problems:
+            raise ValueError(_report(source, reader.problems))
+        try:
+            return cls(**arguments)
+        except ValueError as error:
+            raise ValueError(str(error).replace("Skeleton", source, 1)) from None
+
+
+def load_skeleton(name_or_path: str | Path) -> Skeleton:
+    """Reads a skeleton of this package by name, or a skeleton file by path.
+
+    Args:
+        name_or_path: A name from `skeleton_names()`, or a path that ends in .json.
+
+    Raises:
+        ValueError: If the name is unknown, or with every problem of the file in one line.
+        FileNotFoundError: If the path does not exist.
+
+    >>> load_skeleton("face5").names[:2]
+    ('left_eye', 'right_eye')
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = FOLDER / f"{name_or_path}.json"
+        if not path.exists():
+            raise ValueError(unknown_name("load_skeleton", "name", str(name_or_path), skeleton_names()))
+    if not path.exists():
+        rule = "be an existing skeleton file"
+        raise FileNotFoundError(message("load_skeleton", "path", rule, path, "Give a .json file or a known name."))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(_report(str(path), [f"it is not JSON ({error})"])) from None
+    return Skeleton.from_dict(values, source=str(path))
+
+
+def skeleton_names() -> list[str]:
+    """Names of the skeletons that come with the package.
+
+    >>> "face68" in skeleton_names()
+    True
+    """
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+class _Reader:
+    """Turns the JSON values of one file into arguments and keeps a list of what is wrong with them."""
+
+    def __init__(self, values: object) -> None:
+        self.problems: list[str] = []
+        self.values: Mapping[str, Any] = {}
+        if isinstance(values, Mapping):
+            self.values = values
+        else:
+            self.problems.append(f"it must be a JSON object, got {type(values).__name__}")
+        unknown = [key for key in self.values if key not in KEYS]
+        if unknown:
+            self.problems.append(f"unknown keys {', '.join(map(repr, unknown))} (known: {', '.join(KEYS)})")
+        names = self.values.get("points", [])
+        if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(n, str) for n in names):
+            self.problems.append("'points' must be a list of names")
+            names = []
+        self.names = tuple(names)
+
+    def arguments(self) -> dict[str, Any]:
+        sigmas = self.values.get("sigmas")
+        if sigmas is not None and not _is_list_of(sigmas, (int, float)):
+            self.problems.append("'sigmas' must be a list of numbers")
+            sigmas = None
+        return {
+            "names": self.names,
+            "edges": self._pairs("edges"),
+            "swap_pairs": self._pairs("swap_pairs"),
+            "sigmas": None if sigmas is None else tuple(float(s) for s in sigmas),
+            "normalizers": self._normalizers(),
+            "default_normalizer": str(self.values.get("default_normalizer", "")),
+        }
+
+    def _pairs(self, key: str) -> tuple[tuple[int, ...], ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(_is_list_of(pair, (int, str)) for pair in value):
+            self.problems.append(f"'{key}' must be a list of pairs of points")
+            return ()
+        return tuple(self._indices(key, pair) for pair in value)
+
+    def _normalizers(self) -> dict[str, Any]:
+        value = self.values.get("normalizers", {})
+        if not isinstance(value, Mapping):
+            self.problems.append("'normalizers' must be an object")
+            return {}
+        result: dict[str, Any] = {}
+        for name, groups in value.items():
+            if groups == "box":
+                result[name] = "box"
+            elif isinstance(groups, list) and all(_is_list_of(group, (int, str)) for group in groups):
+                result[name] = tuple(self._indices(f"normalizer {name}", group) for group in groups)
+            else:
+                self.problems.append(f'normalizer {name} must be "box" or two lists of points, got {groups!r}')
+        return result
+
+    def _indices(self, key: str, points: Sequence[int | str]) -> tuple[int, ...]:
+        indices = []
+        for point in points:
+            if isinstance(point, int):
+                indices.append(point)
+            elif point in self.names:
+                indices.append(self.names.index(point))
+            else:
+                self.problems.append(f"{key} names the unknown point {point!r}")
+        return tuple(indices)
+
+
+def _is_list_of(value: object, types: tuple[type, ...]) -> bool:
+    return isinstance(value, list) and all(isinstance(v, types) and not isinstance(v, bool) for v in value)
+
+
+def _problems(skeleton: Skeleton) -> list[str]:
+    names, problems = skeleton.names, []
+    if not names:
+        problems.append("there must be at least one point")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        problems.append(f"point names must differ, {', '.join(map(repr, repeated))} repeat")
+    for pair in skeleton.edges:
+        problems += _pair_problems("edge", pair, names)
+    partners: dict[int, tuple[int, ...]] = {}
+    for pair in skeleton.swap_pairs:
+        wrong = _pair_problems("swap pair", pair, names)
+        problems += wrong
+        for point in () if wrong else pair:
+            if point in partners:
+                rule = "a point has one mirror partner"
+                problems.append(f"swap pairs {partners[point]} and {pair} share {names[point]!r}, but {rule}")
+            partners[point] = pair
+    return problems + _sigma_problems(skeleton) + _normalizer_problems(skeleton)
+
+
+def _pair_problems(kind: str, pair: Sequence[int], names: Sequence[str]) -> list[str]:
+    if len(pair) != 2:
+        return [f"{kind} {tuple(pair)} must hold two points"]
+    if any(not 0 <= point < len(names) for point in pair):
+        return [f"{kind} {tuple(pair)} must hold indices from 0 to {len(names) - 1}"]
+    if pair[0] == pair[1]:
+        return [f"{kind} {tuple(pair)} must join two different points"]
+    return []
+
+
+def _sigma_problems(skeleton: Skeleton) -> list[str]:
+    if skeleton.sigmas is None:
+        return []
+    if len(skeleton.sigmas) != len(skeleton.names):
+        return [f"there must be one sigma per point ({len(skeleton.names)}), got {len(skeleton.sigmas)}"]
+    return [] if all(s > 0 for s in skeleton.sigmas) else ["sigmas must be greater than 0"]
+
+
+def _normalizer_problems(skeleton: Skeleton) -> list[str]:
+    problems = []
+    for name, value in skeleton.normalizers.items():
+        if value == "box":
+            continue
+        if len(value) != 2 or not all(value):
+            problems.append(f"normalizer {name} must be two groups of points, none empty")
+        elif any(not 0 <= point < len(skeleton.names) for group in value for point in group):
+            problems.append(f"normalizer {name} must hold indices from 0 to {len(skeleton.names) - 1}")
+    default = skeleton.default_normalizer
+    if default and default not in skeleton.normalizers:
+        known = ", ".join(sorted(skeleton.normalizers)) or "none"
+        problems.append(f"default_normalizer {default!r} must be one of the normalizers ({known})")
+    return problems
+
+
+def _report(source: str, problems: Sequence[str]) -> str:
+    return f"{source}: {'; '.join(problems)}. Correct the skeleton and load it again."

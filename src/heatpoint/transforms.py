@@ -1,0 +1,340 @@
+"""From a sample to the network's input: the crop, one-matrix augmentation, anti-aliased warp, changes of colour."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message, one_of
+from heatpoint.datasets.sample import Box, Image, Sample, load_image
+from heatpoint.skeleton import Skeleton
+from heatpoint.support import FloatArray, Frame, about, compose, flip_matrix, resize_matrix
+
+FloatImage = npt.NDArray[np.float32]
+
+POLICIES = {
+    "P1": "tight box around the visible points",
+    "P2": "box given by the set",
+    "image": "the whole image",
+}
+
+# Share of red, green and blue in the grey value (ITU-R BT.601), as torchvision has it.
+GREY = np.array([0.2989, 0.587, 0.114], dtype=np.float32)
+ERASE_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes of a training image; the defaults are those of randomized rounding, section 5.3.
+
+    The paper names torchvision's transforms; where it leaves a choice open, torchvision's default stands here.
+
+    Args:
+        rotation_deg: Rotation about the input's centre, uniform within ± this.
+        scale: Factor uniform in 1 ± this.
+        translation: Shift per axis, uniform within ± this share of the input's size (16 of 256 pixels).
+        flip: Probability of a mirrored image.
+        brightness: Factor b uniform in 1 ± this: v -> b·v.
+        contrast: Factor c uniform in 1 ± this: v -> c·v + (1 − c)·mean grey value.
+        saturation: Factor s uniform in 1 ± this: v -> s·v + (1 − s)·grey value of the pixel.
+        erase: Probability that a rectangle is overwritten with noise.
+        erase_area: Least and greatest area of the rectangle as a share of the input's.
+        erase_aspect: Least and greatest height / width of the rectangle; uniform in the logarithm.
+
+    >>> Augmentation().rotation_deg
+    30.0
+    """
+
+    rotation_deg: float = 30.0
+    scale: float = 0.25
+    translation: float = 16 / 256
+    flip: float = 0.5
+    brightness: float = 0.125
+    contrast: float = 0.5
+    saturation: float = 0.5
+    erase: float = 0.5
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    erase_aspect: tuple[float, float] = (0.3, 3.3)
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "brightness", "contrast", "saturation", "flip", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(message("Augmentation", name, "be from 0 to 1", getattr(self, name)))
+        if self.scale == 1:
+            raise ValueError(message("Augmentation", "scale", "be below 1", self.scale))
+        for name in ("rotation_deg", "translation"):
+            if getattr(self, name) < 0:
+                raise ValueError(message("Augmentation", name, "be at least 0", getattr(self, name)))
+        for name in ("erase_area", "erase_aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(message("Augmentation", name, "be (low, high) with 0 < low <= high", (low, high)))
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What the network and the loss see of one sample.
+
+    Args:
+        image: (3, height, width) float32 in [0, 1].
+        points: (K, 2) float32 in input pixels; of a mirrored example with the names exchanged.
+        visible: (K,) bool; False where a point is not annotated or lies outside the input.
+        frame: Image to input, the flip included.
+        flipped: Whether the image is mirrored. To go back: frame.to_image(points), then points[swap].
+    """
+
+    image: Tensor
+    points: Tensor
+    visible: Tensor
+    frame: Frame
+    flipped: bool
+
+
+def box_of(sample: Sample, policy: str = "P1", *, size: tuple[int, int] | None = None) -> Box:
+    """The box that is shown to the network.
+
+    Args:
+        sample: Whose box.
+        policy: "P1" is the tight box around the visible points, "P2" the box the set gives (randomized rounding,
+            section 6), "image" the whole image (as in the published MTFL preset of sampling-argmax).
+        size: (width, height) of the image; read from the sample if it is needed and not given.
+
+    Returns:
+        (x1, y1, x2, y2), the coordinates of its first and last pixel.
+
+    Raises:
+        ValueError: If the policy is unknown, or the sample has not what it asks for.
+
+    >>> points = np.array([[3.0, 4.0], [8.0, 6.5]])
+    >>> box_of(Sample(np.zeros((9, 9, 3), np.uint8), points, np.ones(2, bool), None, "a"))
+    (3.0, 4.0, 8.0, 6.5)
+    """
+    one_of("box_of", "policy", policy, POLICIES)
+    if policy == "image":
+        width, height = size or load_image(sample).shape[1::-1]
+        return (0.0, 0.0, width - 1.0, height - 1.0)
+    if policy == "P2":
+        if sample.box is None:
+            remedy = f"{sample.key} gives no box: use P1 or image."
+            raise ValueError(message("box_of", "policy", "be one the set supports", "P2", remedy))
+        return sample.box
+    if not sample.visible.any():
+        remedy = "Leave the sample out, or use P2 or image."
+        raise ValueError(message("box_of", "sample", "have a visible point for P1", sample.key, remedy))
+    points = sample.points[sample.visible]
+    (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
+    return (float(x1), float(y1), float(x2), float(y2))
+
+
+def augment_frame(frame: Frame, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Frame, bool]:
+    """Follows a frame by a random rotation and scale about the input's centre, a shift and a flip, as ONE matrix.
+
+    All numbers are drawn whatever the ranges, so that switching one change off leaves the others as they were.
+
+    Returns:
+        The new frame, and whether it mirrors the image: then the names of the points must be exchanged.
+
+    >>> frame = Frame(np.eye(2, 3), (8, 6))
+    >>> still = Augmentation(rotation_deg=0, scale=0, translation=0, flip=1)
+    >>> augment_frame(frame, still, np.random.default_rng(0))[0].to_input(np.array([[0.0, 2.0]]))
+    array([[7., 2.]])
+    """
+    turn, grow, shift_x, shift_y = rng.uniform(-1, 1, 4)
+    flipped = bool(rng.random() < augmentation.flip)
+    angle = math.radians(turn * augmentation.rotation_deg)
+    factor = 1 + grow * augmentation.scale
+    cos, sin = factor * math.cos(angle), factor * math.sin(angle)
+    size = np.array(frame.size, dtype=np.float64)
+    center = (size - 1) / 2
+    shift = augmentation.translation * size * np.array([shift_x, shift_y])
+    matrix = about(center, np.array([[cos, -sin], [sin, cos]]), center + shift)
+    if flipped:
+        matrix = compose(flip_matrix(frame.size[0]), matrix)
+    return frame.then(matrix), flipped
+
+
+def warp(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame) -> FloatImage:
+    """Samples an image on the input's pixels, anti-aliased, 0 outside the image.
+
+    Where the frame shrinks the image, it is first halved by 2x2 means as often as it can be without falling below the
+    input's resolution; what shrinking is left is done by sampling at twice the input's resolution and taking 2x2 means.
+    Each step composes its exact half-pixel matrix, so that a feature at p lies at frame.to_input(p).
+
+    Args:
+        image: (H, W, 3) uint8, or float32 in [0, 1].
+        frame: Image to input.
+
+    Returns:
+        (height, width, 3) float32 in [0, 1]; bilinear weights in float, nothing is rounded to 8 bits.
+
+    >>> warp(np.full((5, 7, 3), 255, dtype=np.uint8), Frame(np.eye(2, 3), (4, 3))).shape
+    (3, 4, 3)
+    """
+    width, height = frame.size
+    shrink = 1 / math.sqrt(abs(float(np.linalg.det(frame.matrix[:, :2]))))
+    halvings = max(0, math.floor(math.log2(shrink)))
+    region, matrix = _crop(image, frame, 2**halvings)
+    if region.size == 0:
+        return np.zeros((height, width, 3), dtype=np.float32)
+    for _ in range(halvings):
+        region = _halve(region)
+        matrix = compose(matrix, resize_matrix(2, 2))
+    doubled = shrink > 2**halvings
+    if doubled:
+        matrix = compose(resize_matrix(2, 2), matrix)
+    target = (2 * width, 2 * height) if doubled else (width, height)
+    result: FloatImage = cv2.warpAffine(region, matrix, target, flags=cv2.INTER_LINEAR, borderValue=0)
+    if doubled:
+        result = _halve(result)
+    if image.dtype == np.uint8:
+        result *= np.float32(1 / 255)
+    return result
+
+
+def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
+    """Random brightness, contrast and saturation, in this order, with torchvision's definitions.
+
+    brightness v -> b·v; contrast v -> c·v + (1 − c)·m, m the mean grey value; saturation v -> s·v + (1 − s)·g, g the
+    pixel's grey value; each clipped to [0, 1]. torchvision's ColorJitter draws the same factors but also the order.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1], RGB; not changed.
+        augmentation: The ranges of the factors.
+        rng: Draws the three factors.
+
+    >>> bright = Augmentation(brightness=0, contrast=0, saturation=0)
+    >>> float(photometric(np.full((2, 3, 3), 0.5, np.float32), bright, np.random.default_rng(0)).max())
+    0.5
+    """
+    ranges = np.array([augmentation.brightness, augmentation.contrast, augmentation.saturation])
+    brightness, contrast, saturation = (1 + ranges * rng.uniform(-1, 1, 3)).astype(np.float32)
+    one = np.float32(1)
+    result = image * brightness
+    np.clip(result, 0, 1, out=result)
+    mean = (result @ GREY).mean(dtype=np.float32)
+    result *= contrast
+    result += (one - contrast) * mean
+    np.clip(result, 0, 1, out=result)
+    grey = result @ ((one - saturation) * GREY)
+    result *= saturation
+    result += grey[..., None]
+    np.clip(result, 0, 1, out=result)
+    return result
+
+
+def erase(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
+    """Overwrites a random rectangle with uniform noise, with probability `augmentation.erase` (Random Erasing).
+
+    Its area is uniform within `erase_area`, the logarithm of its aspect within that of `erase_aspect`; a rectangle that
+    does not fit is drawn again, ten times at most. Points under it stay visible: they are to be inferred.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1]; not changed.
+        augmentation: Probability and ranges.
+        rng: Draws the rectangle and the noise.
+
+    >>> erase(np.zeros((8, 9, 3), np.float32), Augmentation(erase=0), np.random.default_rng(0)).max()
+    np.float32(0.0)
+    """
+    if rng.random() >= augmentation.erase:
+        return image
+    height, width = image.shape[:2]
+    low, high = (math.log(a) for a in augmentation.erase_aspect)
+    for _ in range(ERASE_ATTEMPTS):
+        area = height * width * rng.uniform(*augmentation.erase_area)
+        aspect = math.exp(rng.uniform(low, high))
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < h <= height and 0 < w <= width:
+            y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            result = image.copy()
+            result[y : y + h, x : x + w] = rng.random((h, w, image.shape[2]), dtype=np.float32)
+            return result
+    return image
+
+
+def make_example(
+    sample: Sample,
+    *,
+    size: int | tuple[int, int],
+    policy: str = "P1",
+    padding: float = 1.0,
+    skeleton: Skeleton | None = None,
+    augmentation: Augmentation | None = None,
+    rng: np.random.Generator | None = None,
+    image: Image | None = None,
+) -> Example:
+    """Cuts a sample out of its image and, in training, changes it at random.
+
+    Args:
+        sample: Image and points.
+        size: (width, height) of the input, or its side.
+        policy: Which box is shown; see `box_of`.
+        padding: Factor on the box's sides.
+        skeleton: Needed if the augmentation flips: it says which names to exchange.
+        augmentation: None for evaluation.
+        rng: Needed with `augmentation`; the same generator state gives the same example.
+        image: The decoded image, if the caller keeps it; None reads it from the sample.
+
+    Raises:
+        ValueError: If augmentation lacks `rng`, or a flip lacks `skeleton`.
+
+    >>> sample = Sample(np.zeros((20, 30, 3), np.uint8), np.array([[4.0, 4.0], [11.0, 8.0]]), np.ones(2, bool), None, "a")
+    >>> make_example(sample, size=16).points
+    tensor([[ 0.5000,  3.5000],
+            [14.5000, 11.5000]])
+    """
+    pixels = load_image(sample if image is None else image)
+    size = (size, size) if isinstance(size, int) else size
+    box = box_of(sample, policy, size=(pixels.shape[1], pixels.shape[0]))
+    frame, flipped = Frame.from_box(box, size, padding=padding), False
+    points, visible = sample.points, sample.visible
+    if augmentation is not None and rng is None:
+        raise ValueError(message("make_example", "rng", "be given with augmentation", None))
+    if augmentation is not None and augmentation.flip > 0 and skeleton is None:
+        remedy = "It says which names a flip exchanges."
+        raise ValueError(message("make_example", "skeleton", "be given when augmentation.flip > 0", None, remedy))
+    if augmentation is not None and rng is not None:
+        frame, flipped = augment_frame(frame, augmentation, rng)
+    crop = warp(pixels, frame)
+    if augmentation is not None and rng is not None:
+        crop = erase(photometric(crop, augmentation, rng), augmentation, rng)
+    if flipped and skeleton is not None:
+        order = list(skeleton.swap)
+        points, visible = points[order], visible[order]
+    placed = frame.to_input(points)
+    inside = ((placed >= -0.5) & (placed <= np.array(size) - 0.5)).all(axis=-1)
+    return Example(
+        image=torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
+        points=torch.from_numpy(placed.astype(np.float32)),
+        visible=torch.from_numpy(visible & inside),
+        frame=frame,
+        flipped=flipped,
+    )
+
+
+def _crop(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame, multiple: int) -> tuple[FloatImage, FloatArray]:
+    """The part of the image that the frame shows, as float with sides of a multiple, and its matrix to the input."""
+    right, bottom = frame.size[0] - 0.5, frame.size[1] - 0.5
+    corners = frame.to_image(np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
+    # Bilinear weights reach one pixel of the halved image further than the corners.
+    margin = 2 * multiple
+    limit = np.array([image.shape[1], image.shape[0]])
+    start = np.clip(np.floor(corners.min(axis=0)).astype(int) - margin, 0, limit)
+    stop = np.clip(np.ceil(corners.max(axis=0)).astype(int) + margin + 1, start, limit)
+    region = image[start[1] : stop[1], start[0] : stop[0]].astype(np.float32)
+    rows, columns = -region.shape[0] % multiple, -region.shape[1] % multiple
+    if region.size and (rows or columns):
+        region = cv2.copyMakeBorder(region, 0, rows, 0, columns, cv2.BORDER_CONSTANT, value=0)
+    shift = np.array([[1.0, 0.0, start[0]], [0.0, 1.0, start[1]]])
+    return region, compose(frame.matrix, shift)
+
+
+def _halve(image: FloatImage) -> FloatImage:
+    result: FloatImage = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return result
