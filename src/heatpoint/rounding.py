@@ -1,0 +1,254 @@
+"""Coordinates to cells: quantization by a threshold or at random, its bias, and the target maps of heatmap regression.
+
+Equations are those of Randomized Rounding (Yu and Tao). A coordinate y is first taken to cells, c = (y − offset) / stride, with
+the fractional part ε = c − ⌊c⌋. The paper publishes offset 0; here the grid carries its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message, one_of, value_checks_enabled
+from heatpoint._lattice import axis_steps, onto_grid, outer
+from heatpoint._numerics import full_precision, promote
+from heatpoint.support import Grid, check_grid
+
+# The thresholds t of Eq. 10 that give the usual integer operations.
+THRESHOLDS = {"floor": 1.0, "round": 0.5, "ceil": 0.0}
+
+
+@full_precision
+def round_to_cells(
+    points: Tensor,
+    grid: Grid,
+    *,
+    mode: str = "floor",
+    threshold: float | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    clip: bool = True,
+) -> Tensor:
+    """The cell that stands for a point: ⌊c⌋ where ε < t, ⌊c⌋ + 1 elsewhere (Eq. 10; random t per coordinate: Eq. 15).
+
+    Thresholds are floor t = 1, round t = ½ (a half goes up), ceil t = 0, random t ~ U(0, 1]. Eq. 10 is followed to the letter:
+    under ceil a whole cell coordinate has ε = 0 ≥ t and goes up by one, so that the bias is +½ cell without exception. The
+    random threshold is never 0, so random rounding leaves a whole cell coordinate where it is.
+
+    Where the paper assumes points inside the map, cells beyond it are clipped to the border cell; cyclic axes wrap.
+
+    Args:
+        points: (*batch, D) in input units.
+        grid: The grid.
+        mode: "floor", "round", "ceil" or "random".
+        threshold: Overrides the mode: t in [0, 1], or a tensor of thresholds that broadcasts against the points. Recorded
+            uniform numbers given here replay a random rounding.
+        generator: Source of the random thresholds.
+        clip: False leaves cells beyond a straight axis as they are, for targets that lie outside the map.
+
+    Returns:
+        Whole cells (*batch, D), torch.long, in point order. No gradient.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the points do not end in D coordinates, or are not finite, the mode is unknown, or a threshold lies outside
+            [0, 1] (tensors are looked at on the CPU, elsewhere under HEATPOINT_CHECK=1).
+
+    >>> points = torch.tensor([[4.0, 7.0]])
+    >>> grid = Grid((8, 6), stride=4, offset=0)
+    >>> [round_to_cells(points, grid, mode=mode).tolist() for mode in ("floor", "round", "ceil")]
+    [[[1, 1]], [[1, 2]], [[2, 2]]]
+    """
+    check_grid("round_to_cells", grid)
+    cells = _checked_cells("round_to_cells", points.detach(), grid)
+    if threshold is not None:
+        _check_threshold("round_to_cells", threshold)
+        t = torch.as_tensor(threshold, dtype=cells.dtype, device=cells.device)
+    else:
+        one_of("round_to_cells", "mode", mode, [*THRESHOLDS, "random"])
+        if mode == "random":
+            t = 1 - torch.rand(cells.shape, generator=generator, dtype=cells.dtype, device=cells.device)
+        else:
+            t = torch.tensor(THRESHOLDS[mode], dtype=cells.dtype, device=cells.device)
+    lower = cells.floor()
+    rounded = lower + (cells - lower >= t)
+    inside = onto_grid(rounded, grid)
+    if clip:
+        return inside
+    is_cyclic = torch.tensor([axis in grid.cyclic for axis in range(grid.ndim)], device=cells.device)
+    return torch.where(is_cyclic, inside, rounded.long())
+
+
+@full_precision
+def activation_probabilities(points: Tensor, grid: Grid) -> Tensor:
+    """Probability of every cell to be the one that random rounding chooses (Eq. 14, 22): Π_axes (1 − ε) at ⌊c⌋, ε at ⌊c⌋ + 1.
+
+    It is the bilinear weight of the 2^D cells around the point, clipped and wrapped as `round_to_cells` does.
+
+    Args:
+        points: (*batch, D) in input units.
+        grid: The grid.
+
+    Returns:
+        (*batch, *grid.shape), at least float32, each map summing to 1. Gradients flow to points on the grid; beyond its border
+        the map is constant.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the points do not end in D coordinates or are not finite.
+
+    >>> activation_probabilities(torch.tensor([5.0]), Grid((4,), stride=4, offset=0))
+    tensor([0.0000, 0.7500, 0.2500, 0.0000])
+    """
+    check_grid("activation_probabilities", grid)
+    cells = _checked_cells("activation_probabilities", points, grid)
+    lower = cells.detach().floor()
+    fraction = cells - lower
+    low, high = onto_grid(lower, grid), onto_grid(lower + 1, grid)
+    rows = []
+    for axis, length in enumerate(grid.lengths):
+        index = torch.arange(length, device=cells.device)
+        epsilon = fraction[..., axis, None]
+        at_low, at_high = index == low[..., axis, None], index == high[..., axis, None]
+        rows.append(at_low * (1 - epsilon) + at_high * epsilon)
+    return outer(rows, grid)
+
+
+def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Tensor:
+    """Mean of (decoded − true) under plain argmax decoding, for a fractional part that is uniform: (½ − t) · stride (Table 1).
+
+    Args:
+        mode_or_threshold: "floor" (−stride/2), "round" (0), "ceil" (stride/2), "random" (0), or t in [0, 1], a number or a
+            tensor (D,).
+        grid: The grid.
+
+    Returns:
+        (D,) in input units, point order.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the mode is unknown or a threshold lies outside [0, 1].
+
+    >>> quantization_bias("floor", Grid((8, 6), stride=4))
+    tensor([-2., -2.])
+    """
+    check_grid("quantization_bias", grid)
+    if isinstance(mode_or_threshold, str):
+        one_of("quantization_bias", "mode_or_threshold", mode_or_threshold, [*THRESHOLDS, "random"])
+        mode_or_threshold = THRESHOLDS.get(mode_or_threshold, 0.5)
+    _check_threshold("quantization_bias", mode_or_threshold)
+    given = mode_or_threshold
+    t = promote(given) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.get_default_dtype())
+    return (0.5 - t) * torch.tensor(grid.strides, dtype=t.dtype, device=t.device)
+
+
+def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -> Tensor:
+    """1 at one cell and 0 elsewhere (Eq. 5), at the cell that `round_to_cells` chose.
+
+    Args:
+        cells: Whole cells (*batch, D) in point order, torch.long.
+        grid: The grid.
+        dtype: Of the result; None is the default floating-point type.
+
+    Returns:
+        (*batch, *grid.shape).
+
+    Raises:
+        TypeError: If grid is not a Grid or the cells are not whole numbers.
+        ValueError: If the cells do not end in D coordinates or lie outside the grid (looked at on the CPU, elsewhere under
+            HEATPOINT_CHECK=1; a cell outside gives a map of zeros there).
+
+    >>> binary_map(torch.tensor([2, 0]), Grid((2, 3)))
+    tensor([[0., 0., 1.],
+            [0., 0., 0.]])
+    """
+    check_grid("binary_map", grid)
+    if cells.is_floating_point():
+        remedy = "Take points to cells with round_to_cells first."
+        raise TypeError(message("binary_map", "cells", "hold whole numbers (torch.long)", cells.dtype, remedy))
+    grid.check_points("binary_map", cells, "cells")
+    if _looks_at(cells):
+        lengths = torch.tensor(grid.lengths, device=cells.device)
+        outside = (cells < 0) | (cells >= lengths)
+        if bool(outside.any()):
+            got = tuple(cells[outside.any(dim=-1)][0].tolist())
+            raise ValueError(message("binary_map", "cells", f"lie within {grid.lengths} (in point order)", got))
+    dtype = dtype or torch.get_default_dtype()
+    rows = [
+        (torch.arange(length, device=cells.device) == cells[..., axis, None]).to(dtype)
+        for axis, length in enumerate(grid.lengths)
+    ]
+    return outer(rows, grid)
+
+
+@full_precision
+def gaussian_map(
+    points: Tensor, grid: Grid, *, sigma_cells: float | Sequence[float], radius_sigmas: float | None = None
+) -> Tensor:
+    """exp(−½ Σ_axes ((i − c) / σ)²) at every cell i (Eq. 3): an unnormalised Gaussian of height 1 at the point itself.
+
+    The point may lie between cells or outside the grid; nothing is rounded (give `grid.to_points(round_to_cells(…))` for the map
+    of a quantized point). On a cyclic axis i − c is the short way round.
+
+    Args:
+        points: (*batch, D) in input units.
+        grid: The grid.
+        sigma_cells: Standard deviation in cells: one number, or one per axis in point order.
+        radius_sigmas: None, or the half width, in standard deviations, of the square outside which the map is exactly 0
+            (published codes use 3).
+
+    Returns:
+        (*batch, *grid.shape), at least float32, in [0, 1]. Gradients flow to the points.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the points do not end in D coordinates or are not finite, or sigma_cells or radius_sigmas is not above 0.
+
+    >>> gaussian_map(torch.tensor([2.0]), Grid((4,), stride=2, offset=0), sigma_cells=1.0)
+    tensor([0.6065, 1.0000, 0.6065, 0.1353])
+    """
+    check_grid("gaussian_map", grid)
+    sigmas = check_sigmas("gaussian_map", sigma_cells, grid)
+    if radius_sigmas is not None and not radius_sigmas > 0:
+        raise ValueError(message("gaussian_map", "radius_sigmas", "be greater than 0", radius_sigmas))
+    cells = _checked_cells("gaussian_map", points, grid)
+    rows = []
+    for axis, sigma in enumerate(sigmas):
+        steps = axis_steps(cells, grid, axis)
+        row = torch.exp(-0.5 * (steps / sigma).square())
+        rows.append(row if radius_sigmas is None else row * (steps.detach().abs() <= radius_sigmas * sigma))
+    return outer(rows, grid)
+
+
+def check_sigmas(function: str, sigma_cells: float | Sequence[float], grid: Grid) -> tuple[float, ...]:
+    """One standard deviation per axis, after checking that each is above 0 and that their number is 1 or D."""
+    sigmas = (float(sigma_cells),) * grid.ndim if isinstance(sigma_cells, int | float) else tuple(sigma_cells)
+    if len(sigmas) != grid.ndim or any(not 0 < sigma < float("inf") for sigma in sigmas):
+        rule = f"be greater than 0: one number or {grid.ndim}, in point order (x, y, z)"
+        raise ValueError(message(function, "sigma_cells", rule, sigma_cells))
+    return sigmas
+
+
+def _checked_cells(function: str, points: Tensor, grid: Grid) -> Tensor:
+    grid.check_points(function, points, "points")
+    points = promote(points)
+    if _looks_at(points) and not bool(points.detach().isfinite().all()):
+        remedy = "Give a missing point weight 0 and any finite place."
+        raise ValueError(message(function, "points", "be finite", "NaN or infinity", remedy))
+    return grid.to_cells(points)
+
+
+def _check_threshold(function: str, threshold: float | Tensor) -> None:
+    if isinstance(threshold, Tensor):
+        fits = not _looks_at(threshold) or bool(((threshold >= 0) & (threshold <= 1)).all())
+    else:
+        fits = 0 <= threshold <= 1
+    if not fits:
+        remedy = "1 is floor, 0.5 is round, 0 is ceil."
+        raise ValueError(message(function, "threshold", "lie in [0, 1]", threshold, remedy))
+
+
+def _looks_at(tensor: Tensor) -> bool:
+    """Whether a check of values may run: it is free of synchronisation on the CPU, and asked for elsewhere."""
+    return tensor.device.type == "cpu" or value_checks_enabled()
