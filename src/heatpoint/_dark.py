@@ -56,13 +56,13 @@ def dark(
     The map is blurred by a Gaussian (zeros beyond a straight border), rescaled to its old maximum, and expanded to second order
     at the largest cell of the map before the blur. Where H is singular the largest cell stays.
 
-    * "dark", as published: g by central differences, second derivatives over steps of two cells, logarithm of values from
-      1e-10; peaks within two cells of the border stay where they are.
+    * "dark", as published: g by central differences, second derivatives over steps of two cells, values from 1e-10; peaks
+      within two cells of the border stay where they are.
     * "udp", as published with unbiased data processing: steps of one cell, values from 1e-3 to 50, the border replicated, a
       one-sided mixed derivative. (Its codes also rescale the result by input / (W − 1): give the grid that stride.)
-    * "inward", ours: steps of one cell, values from 1e-10; at the border the expansion moves to the nearest cell whose neighbours all exist.
-      On an exact Gaussian map without a blur (kernel_size=1) it is exact everywhere, the border included. The step is limited
-      to 1.5 cells.
+    * "inward", ours: steps of one cell, values from 1e-10; at the border the expansion moves to the nearest cell whose
+      neighbours all exist. On an exact Gaussian map without a blur (kernel_size=1) it is exact everywhere, the border
+      included. The step is limited to 1.5 cells.
 
     Args:
         maps: (*batch, *grid.shape), values (not logits): what a network trained on Gaussian maps predicts.

@@ -24,9 +24,9 @@ def quarter_shift(maps: Tensor, grid: Grid, *, border: str = "neighbours") -> Te
         maps: (*batch, *grid.shape), any real; only the order of the values matters.
         grid: The grid.
         border: Where the peak may move along an axis of L cells. "neighbours": wherever both neighbours exist, cells 1 to L − 2.
-            "msra": as mmpose does, cells 2 to L − 2, each axis by itself. "hrnet": the same cells, but on no axis unless all
-            axes allow it. A cyclic axis always allows it. (Those codes also return −1 or 0 for a map without a positive
-            value; here every map has a peak.)
+            "msra": as mmpose does, cells 2 to L − 2, each axis by itself, but no axis while the peak lies in cell 0 of another.
+            "hrnet": cells 2 to L − 2, and no axis unless all allow it. A cyclic axis always allows it. (Those codes also
+            return −1 or 0 for a map without a positive value; here every map has a peak.)
 
     Returns:
         (*batch, D), at least float32. No gradient.
@@ -53,10 +53,19 @@ def quarter_shift(maps: Tensor, grid: Grid, *, border: str = "neighbours") -> Te
         first = 1 if border == "neighbours" else 2
         inside = (cells[..., axis] >= first) & (cells[..., axis] <= length - 2)
         allowed.append(torch.ones_like(inside) if axis in grid.cyclic else inside)
-    may_move = torch.stack(allowed, dim=-1)
-    if border == "hrnet":
-        may_move = may_move.all(dim=-1, keepdim=True)
+    may_move = _with_other_axes(torch.stack(allowed, dim=-1), cells, grid, border)
     return wrapped(grid.to_points(cells + 0.25 * may_move * torch.stack(shifts, dim=-1)), grid)
+
+
+def _with_other_axes(may_move: Tensor, cells: Tensor, grid: Grid, border: str) -> Tensor:
+    """What one axis of the peak's cell (*batch, D) forbids the others, in the published rules."""
+    if border == "hrnet":
+        return may_move.all(dim=-1, keepdim=True)
+    if border == "msra":
+        is_cyclic = torch.tensor([axis in grid.cyclic for axis in range(grid.ndim)], device=cells.device)
+        in_first = (cells == 0) & ~is_cyclic
+        return may_move & (in_first.sum(dim=-1, keepdim=True) - in_first.long() == 0)
+    return may_move
 
 
 @full_precision
