@@ -1,0 +1,280 @@
+"""Scores of predicted points as plain functions on tensors; torch is all they need.
+
+Errors are fractions here (0.05), never percentages, unless the name says percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message, value_checks_enabled
+from heatpoint._numerics import full_precision, promote
+
+Normalizer = tuple[Sequence[int], Sequence[int]] | Literal["box"]
+
+
+@full_precision
+def point_errors(pred: Tensor, target: Tensor) -> Tensor:
+    """Euclidean distance between each predicted point and the true one.
+
+    Args:
+        pred: (…, K, D).
+        target: (…, K, D), in the same pixels.
+
+    Returns:
+        (…, K).
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    >>> point_errors(torch.tensor([[3.0, 4.0], [1.0, 1.0]]), torch.tensor([[0.0, 0.0], [1.0, 3.0]]))
+    tensor([5., 2.])
+    """
+    if pred.shape != target.shape or pred.ndim < 2:
+        rule = f"have the target's shape {tuple(target.shape)}, (…, K, D)"
+        raise ValueError(message("point_errors", "pred", rule, tuple(pred.shape)))
+    return torch.linalg.vector_norm(promote(pred) - promote(target), dim=-1)
+
+
+@full_precision
+def normalizer_distance(target: Tensor, definition: Normalizer, *, box: Tensor | None = None) -> Tensor:
+    """The length by which a face's errors are divided (Randomized Rounding, 5.2).
+
+    Inter-ocular: the outer eye corners, one index in each group. Inter-pupil: the means of the landmarks around each eye.
+    Box: √(w·h).
+
+    Args:
+        target: (N, K, D) true points.
+        definition: Two groups of point indices, for the distance between the means of the groups, or "box".
+        box: (N, 4) boxes (x1, y1, x2, y2) with w = x2 − x1 and h = y2 − y1, for "box". None takes the tight box around
+            the true points.
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: If an index or a shape does not fit.
+
+    >>> face = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [6.0, 0.0], [8.0, 2.0]]])
+    >>> normalizer_distance(face, ((0, 1), (2,))), normalizer_distance(face, "box")
+    (tensor([5.]), tensor([4.]))
+    """
+    if target.ndim != 3:
+        raise ValueError(message("normalizer_distance", "target", "be (N, K, D)", tuple(target.shape)))
+    target = promote(target)
+    if definition == "box":
+        if box is None:
+            return (target.amax(dim=1) - target.amin(dim=1))[:, :2].prod(dim=-1).sqrt()
+        if box.shape != (len(target), 4):
+            rule = f"be ({len(target)}, 4): x1, y1, x2, y2 of each face"
+            raise ValueError(message("normalizer_distance", "box", rule, tuple(box.shape)))
+        return (promote(box)[:, 2:] - promote(box)[:, :2]).prod(dim=-1).sqrt()
+    num_points = target.shape[1]
+    if (
+        isinstance(definition, str)
+        or len(definition) != 2
+        or not all(group and all(0 <= i < num_points for i in group) for group in definition)
+    ):
+        rule = f"be 'box' or two groups of point indices from 0 to {num_points - 1}"
+        raise ValueError(message("normalizer_distance", "definition", rule, repr(definition)))
+    first, second = (target[:, list(group)].mean(dim=1) for group in definition)
+    return torch.linalg.vector_norm(first - second, dim=-1)
+
+
+@full_precision
+def nme(pred: Tensor, target: Tensor, normalizer: Tensor, *, visible: Tensor | None = None) -> Tensor:
+    """Normalised mean error of each face: (1 / |V|) Σ_{k ∈ V} ‖pred_k − target_k‖ / d (Randomized Rounding, Eq. 24).
+
+    The published figure is the mean over faces. mmpose averages over all visible points of all faces instead, which is
+    the same where every point is visible.
+
+    Args:
+        pred: (N, K, D).
+        target: (N, K, D).
+        normalizer: (N,) d, greater than 0.
+        visible: (N, K) bool, V; None takes all points.
+
+    Returns:
+        (N,), a fraction. NaN for a face without a visible point: it has no error, and is to be left out.
+
+    Raises:
+        ValueError: If a shape does not fit; if a normalizer is not greater than 0 (under HEATPOINT_CHECK=1).
+
+    >>> pred, target = torch.tensor([[[3.0, 4.0], [9.0, 9.0]]]), torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    >>> nme(pred, target, torch.tensor([50.0]), visible=torch.tensor([[True, False]]))
+    tensor([0.1000])
+    """
+    errors = point_errors(pred, target)
+    if errors.ndim != 2:
+        raise ValueError(message("nme", "pred", "be (N, K, D)", tuple(pred.shape)))
+    if normalizer.shape != errors.shape[:1]:
+        rule = f"be ({len(errors)},), one length per face"
+        raise ValueError(message("nme", "normalizer", rule, tuple(normalizer.shape)))
+    if value_checks_enabled() and not bool((normalizer > 0).all()):
+        remedy = "The points or box that define it coincide: leave the face out."
+        raise ValueError(message("nme", "normalizer", "be greater than 0", float(normalizer.detach().min()), remedy))
+    return _visible_mean("nme", errors, visible) / normalizer
+
+
+def failure_rate(nme: Tensor, threshold: float = 0.1) -> Tensor:
+    """Share of faces whose normalised mean error is greater than the threshold.
+
+    Args:
+        nme: (N,) fractions. NaN, as a diverged prediction gives, is a failure.
+        threshold: A fraction; 0.1 is usual.
+
+    >>> failure_rate(torch.tensor([0.03, 0.1, 0.11, 0.2]))
+    tensor(0.5000)
+    """
+    return 1 - cumulative_error(nme, torch.tensor([threshold], dtype=nme.dtype, device=nme.device))[0]
+
+
+def cumulative_error(nme: Tensor, thresholds: Tensor) -> Tensor:
+    """The cumulative error distribution (CED): for each threshold the share of faces with at most that error.
+
+    Args:
+        nme: (N,) fractions, N at least 1.
+        thresholds: (T,).
+
+    Returns:
+        (T,).
+
+    >>> cumulative_error(torch.tensor([0.03, 0.08, 0.2]), torch.tensor([0.0, 0.05, 0.1, 0.2]))
+    tensor([0.0000, 0.3333, 0.6667, 1.0000])
+    """
+    _check_faces("cumulative_error", nme)
+    return (nme <= thresholds.to(nme)[:, None]).to(nme.dtype).mean(dim=-1)
+
+
+def area_under_curve(nme: Tensor, threshold: float = 0.1) -> Tensor:
+    """Area under the cumulative error distribution up to the threshold, as a share of the whole: (1/t) ∫₀ᵗ CED(e) de.
+
+    The curve is a staircase, so the integral is exactly mean(max(0, 1 − nme / t)). Published scripts sum Simpson's or the
+    trapezoid rule over samples of the curve and differ by about their step.
+
+    Args:
+        nme: (N,) fractions, N at least 1. NaN counts as a failure.
+        threshold: t, greater than 0.
+
+    Raises:
+        ValueError: If the threshold is not greater than 0.
+
+    >>> area_under_curve(torch.tensor([0.0, 0.05, 0.1, 0.3]))
+    tensor(0.3750)
+    """
+    _check_faces("area_under_curve", nme)
+    if not threshold > 0:
+        raise ValueError(message("area_under_curve", "threshold", "be greater than 0", threshold))
+    return torch.nan_to_num(1 - nme / threshold, nan=0.0).clamp(min=0).mean()
+
+
+@full_precision
+def mtfl_errors(
+    pred: Tensor, target: Tensor, *, pixel_scale: Tensor | None = None, eyes: tuple[int, int] = (0, 1)
+) -> tuple[Tensor, Tensor]:
+    """Absolute and relative error of MTFL's five points (Sampling-Argmax, Appendix A, Table 8).
+
+    Absolute: mean over faces of the mean point distance, in pixels. Relative: 100 times the mean over faces of that
+    distance divided by the distance between the eyes. As in the published code, faces whose eyes are less than 0.001
+    pixels apart are left out of both.
+
+    Args:
+        pred: (N, K, 2).
+        target: (N, K, 2).
+        pixel_scale: (N,) factor from these pixels to those of the original image; None is 1.
+        eyes: Indices of the two eyes.
+
+    Returns:
+        Two scalars: pixels, and percent.
+
+    Raises:
+        ValueError: If a shape does not fit, or no face is left.
+
+    >>> target = torch.tensor([[[0.0, 0.0], [10.0, 0.0], [5.0, 5.0]]])
+    >>> mtfl_errors(target + torch.tensor([3.0, 4.0]), target, pixel_scale=torch.tensor([2.0]))
+    (tensor(10.), tensor(50.))
+    """
+    absolute, relative = mtfl_face_errors(pred, target, pixel_scale=pixel_scale, eyes=eyes)
+    if not absolute.numel():
+        raise ValueError(message("mtfl_errors", "target", "hold a face whose eyes are apart", tuple(target.shape)))
+    return absolute.mean(), relative.mean()
+
+
+@full_precision
+def mtfl_face_errors(
+    pred: Tensor, target: Tensor, *, pixel_scale: Tensor | None = None, eyes: tuple[int, int] = (0, 1)
+) -> tuple[Tensor, Tensor]:
+    """What `mtfl_errors` averages: pixels and percent of each face that counts, two tensors of one length.
+
+    >>> target = torch.tensor([[[0.0, 0.0], [10.0, 0.0]], [[7.0, 7.0], [7.0, 7.0]]])
+    >>> mtfl_face_errors(target + 1.0, target)
+    (tensor([1.4142]), tensor([14.1421]))
+    """
+    errors = point_errors(pred, target)
+    if errors.ndim != 2:
+        raise ValueError(message("mtfl_errors", "pred", "be (N, K, 2)", tuple(pred.shape)))
+    scale = errors.new_ones(len(errors)) if pixel_scale is None else pixel_scale.to(errors)
+    if scale.shape != errors.shape[:1]:
+        rule = f"be ({len(errors)},), one factor per face"
+        raise ValueError(message("mtfl_errors", "pixel_scale", rule, tuple(scale.shape)))
+    distance = normalizer_distance(target, ((eyes[0],), (eyes[1],))) * scale
+    absolute = errors.mean(dim=-1) * scale
+    kept = distance >= 1e-3
+    return absolute[kept], 100 * absolute[kept] / distance[kept]
+
+
+@full_precision
+def pearson_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation: Σ (a − ā)(b − b̄) / √(Σ (a − ā)² Σ (b − b̄)²), over all entries.
+
+    Sampling-Argmax (4.1, Table 3) correlates the peak of a map with the correctness of its point.
+
+    Args:
+        a: Any shape, at least two entries.
+        b: The same shape.
+
+    Returns:
+        A scalar from −1 to 1, computed in float64; 0 where either is constant, since nothing then varies together.
+
+    Raises:
+        ValueError: If the shapes differ or hold fewer than two entries.
+
+    >>> pearson_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 9.0]))
+    tensor(0.9707)
+    """
+    if a.shape != b.shape or a.numel() < 2:
+        rule = f"have the shape of b, {tuple(b.shape)}, and at least two entries"
+        raise ValueError(message("pearson_correlation", "a", rule, tuple(a.shape)))
+    dtype = torch.promote_types(promote(a).dtype, promote(b).dtype)
+    centered, constant = [], []
+    for values in (a.double().flatten(), b.double().flatten()):
+        deviation = values - values.mean()
+        # Rounding leaves a spread of this size in a constant.
+        constant.append(deviation.abs().amax() <= 1e-12 * values.abs().amax())
+        centered.append(deviation)
+    product = (centered[0] * centered[1]).sum()
+    scale = centered[0].square().sum().sqrt() * centered[1].square().sum().sqrt()
+    is_constant = constant[0] | constant[1]
+    correlation = product / torch.where(is_constant, torch.ones_like(scale), scale)
+    return torch.where(is_constant, torch.zeros_like(correlation), correlation.clamp(-1, 1)).to(dtype)
+
+
+def _visible_mean(function: str, values: Tensor, visible: Tensor | None) -> Tensor:
+    """Mean over the visible entries of the last dimension; NaN where there is none."""
+    if visible is None:
+        return values.mean(dim=-1)
+    if visible.shape != values.shape:
+        rule = f"be {tuple(values.shape)}, one flag per point"
+        raise ValueError(message(function, "visible", rule, tuple(visible.shape)))
+    weight = visible.to(values.dtype)
+    # A hidden point may hold any number, NaN included: it must not touch the sum.
+    return torch.where(visible.bool(), values, torch.zeros_like(values)).sum(dim=-1) / weight.sum(dim=-1)
+
+
+def _check_faces(function: str, nme: Tensor) -> None:
+    if nme.ndim != 1 or not nme.numel():
+        raise ValueError(message(function, "nme", "be (N,) with at least one face", tuple(nme.shape)))
