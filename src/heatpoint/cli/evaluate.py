@@ -1,0 +1,64 @@
+"""`heatpoint evaluate MODEL`: scores with the protocol beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Score trained weights, and print the protocol that the score depends on."""
+
+    model: Annotated[Path, Positional]
+    """A model.safetensors that `heatpoint train` has written."""
+    readout: UseAppendAction[tuple[str, ...]] = ()
+    """Another way to read the same maps, such as top_k:k=25 or dark:sigma_cells=1; repeat it for more."""
+    split: str = "test"
+    """Split of the recipe's data set."""
+    data_root: Path | None = None
+    """Folder that holds the data sets. Left out: the environment variable HEATPOINT_DATA."""
+    flip_test: bool | None = None
+    """Average over the image and its mirror image. Left out: as in the recipe."""
+    batch_size: int = 32
+    """Images at a time."""
+    workers: int = 0
+    """Processes that prepare images. 0: this process itself."""
+    device: str = "cpu"
+    """Where the network runs: cpu, cuda, mps."""
+    limit: int | None = None
+    """Use only the first so many images."""
+    out: Path | None = None
+    """Also write the scores to this JSON file."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the verb."""
+    command = tyro.cli(EvaluateCommand, prog="heatpoint evaluate", args=list(arguments))
+    from rich.console import Console
+
+    from heatpoint.cli.tables import print_scores
+    from heatpoint.training import evaluate
+    from heatpoint.training.files import write_json
+
+    found = evaluate(
+        command.model,
+        data_root=command.data_root,
+        split=command.split,
+        readouts=command.readout,
+        flip_test=command.flip_test,
+        batch_size=command.batch_size,
+        workers=command.workers,
+        device=command.device,
+        limit=command.limit,
+    )
+    console = Console()
+    print_scores(found, console)
+    if command.out is not None:
+        write_json(command.out, found)
+        console.print(f"scores: {command.out}", highlight=False)

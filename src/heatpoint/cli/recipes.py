@@ -1,0 +1,44 @@
+"""`heatpoint recipes`: what can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from heatpoint.recipes import RECIPES
+
+
+@dataclass(frozen=True)
+class RecipesCommand:
+    """List the recipes: what can be trained, with which network, at which input size."""
+
+    text: Annotated[str, tyro.conf.Positional] = ""
+    """Show only recipes whose name contains this."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the verb."""
+    command = tyro.cli(RecipesCommand, prog="heatpoint recipes", args=list(arguments))
+    found = [recipe for name, recipe in RECIPES.items() if command.text in name]
+    if not found:
+        raise ValueError(f"recipes: no recipe's name contains {command.text!r}. Leave it out to see them all.")
+    table = Table(box=None, pad_edge=False)
+    for column in ("recipe", "data", "model", "input", "epochs", "batch", "boxes", "note"):
+        table.add_column(column, no_wrap=column == "recipe")
+    for recipe in found:
+        table.add_row(
+            recipe.name,
+            recipe.data.dataset,
+            recipe.model.backbone,
+            str(recipe.data.input),
+            str(recipe.optimization.epochs),
+            str(recipe.optimization.batch_size),
+            recipe.data.box_policy,
+            recipe.note,
+        )
+    Console().print(table)

@@ -1,0 +1,45 @@
+"""Scores as a table, with the protocol under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_scores(found: dict[str, Any], console: Console) -> None:
+    """Prints what `evaluate` returns: one row per decoder, then everything else that changes a score."""
+    scores: dict[str, dict[str, Any]] = found["scores"]
+    first = next(iter(scores.values()))
+    table = Table(title=f"{found['recipe']} on {found['num_images']} {found['split']} images", title_justify="left")
+    table.add_column("decoder")
+    for name in first["nme"]:
+        table.add_column(f"NME {name} %", justify="right")
+    columns = ("FR %", "AUC", "r point", "r face", "r peak point")
+    for name in (*columns, *(("px", "rel %") if "mtfl" in first else ())):
+        table.add_column(name, justify="right")
+    for decoder, row in scores.items():
+        numbers = [f"{100 * value:.3f}" for value in row["nme"].values()]
+        numbers += [f"{100 * row['failure_rate']:.2f}", f"{row['area_under_curve']:.4f}"]
+        correlation = row["correlation"]
+        numbers += [f"{correlation['confidence'][key]:.3f}" for key in ("point", "face")]
+        numbers.append(f"{correlation['peak']['point']:.3f}")
+        if "mtfl" in row:
+            numbers += [f"{row['mtfl']['absolute_px']:.3f}", f"{row['mtfl']['relative_percent']:.3f}"]
+        table.add_row(decoder, *numbers)
+    console.print(table)
+    console.print(_protocol(found), highlight=False, soft_wrap=True)
+
+
+def _protocol(found: dict[str, Any]) -> str:
+    shown = {key: value for key, value in found["protocol"].items() if value not in (None, 0)}
+    lines = [
+        "FR: share of faces whose error is above 10 % of the normaliser; AUC: up to there; "
+        "r: correlation of confidence with correctness.",
+        "protocol: " + ", ".join(f"{key} {value}" for key, value in shown.items()),
+        *(f"{name}: {call}" for name, call in found["decoders"].items()),
+    ]
+    if "seconds_per_epoch" in found:
+        lines.append(f"seed {found['seed']}, {found['epochs']} epochs, {found['seconds_per_epoch']:.2f} s per epoch")
+    return "\n".join(lines)

@@ -1,0 +1,35 @@
+"""Named combinations of data, network and localizer: a row of a published table is a recipe.
+
+>>> recipe = get_recipe("faces300w-sampling_argmax")
+>>> recipe.model.backbone, recipe.data.input, recipe.optimization.epochs
+('hrnet_w18', 256, 150)
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from heatpoint.recipes import faces300w, mtfl, synthetic
+from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe, differences
+
+__all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe", "differences", "get_recipe"]
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (*faces300w.recipes(), *mtfl.recipes(), *synthetic.recipes())
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: If there is none; it names the nearest ones.
+
+    >>> get_recipe("synthetic-soft_argmax").data.dataset
+    'synthetic'
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"get_recipe: unknown recipe {name!r}. {hint}`heatpoint recipes` lists them all.")
+    return RECIPES[name]

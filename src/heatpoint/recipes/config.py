@@ -1,0 +1,177 @@
+"""The typed parts of a recipe: everything that changes a score, and nothing that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from heatpoint._checks import message, unknown_name
+from heatpoint.transforms import Augmentation
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which faces, and how they are cut out."""
+
+    dataset: str = "faces300w"
+    """Name of the data set (heatpoint.datasets.DATASETS)."""
+    input: int = 256
+    """Side of the network's square input in pixels."""
+    box_policy: Literal["P1", "P2", "image"] = "P1"
+    """P1: the tight box of the points. P2: the box that the data set gives. image: the whole image."""
+    padding: float = 1.25
+    """Factor on both sides of the box."""
+    validation_fraction: float = 0.05
+    """Share of the training split that is held out to choose the best epoch."""
+    flip_test: bool = True
+    """Average the points of each image and of its mirror image, in coordinates, when testing."""
+    normalizer: str = ""
+    """The skeleton's normaliser by which the best epoch is chosen. Empty: the skeleton's default."""
+    limit: int = 0
+    """Use only the first so many images of each split. 0: all."""
+
+    def __post_init__(self) -> None:
+        _require("DataConfig", "input", self.input >= 16, "be at least 16 pixels", self.input)
+        _require("DataConfig", "padding", self.padding > 0, "be greater than 0", self.padding)
+        fraction = self.validation_fraction
+        _require("DataConfig", "validation_fraction", 0 < fraction < 1, "lie between 0 and 1", fraction)
+        _require("DataConfig", "limit", self.limit >= 0, "be at least 0", self.limit)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that emits the maps."""
+
+    backbone: Annotated[str, tyro.conf.arg(name="model")] = "hrnet_w18"
+    """"small", or the name of any timm backbone."""
+    head: Literal["deconv", "concat"] | None = None
+    """deconv: three deconvolutions. concat: all resolutions joined. None: what suits the backbone."""
+    pretrained: bool = False
+    """Start from weights trained on ImageNet (timm downloads them)."""
+    offset: float | None = 0.0
+    """Input coordinate of the centre of cell 0. 0 is what both papers publish; None: (stride - 1) / 2."""
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """Adam, and a learning rate that falls at milestones."""
+
+    epochs: int = 150
+    """Passes over the training images."""
+    batch_size: int = 16
+    """Images per step and device."""
+    learning_rate: float = 1e-3
+    """Of Adam, at the start."""
+    milestones: tuple[float, ...] = (0.4, 0.8)
+    """Where the learning rate falls, as shares of the epochs."""
+    decay: float = 0.1
+    """Factor on the learning rate at each milestone."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    clip_norm: float = 0.0
+    """Gradients longer than this are shortened to it. 0: never."""
+
+    def __post_init__(self) -> None:
+        _require("OptimizationConfig", "epochs", self.epochs >= 1, "be at least 1", self.epochs)
+        _require("OptimizationConfig", "batch_size", self.batch_size >= 1, "be at least 1", self.batch_size)
+        rate = self.learning_rate
+        _require("OptimizationConfig", "learning_rate", rate > 0, "be greater than 0", rate)
+        inside = all(0 < share <= 1 for share in self.milestones)
+        rule = "hold shares of the epochs, greater than 0 and at most 1"
+        _require("OptimizationConfig", "milestones", inside, rule, self.milestones)
+        _require("OptimizationConfig", "clip_norm", self.clip_norm >= 0, "be at least 0", self.clip_norm)
+
+    def rate_at(self, epoch: int) -> float:
+        """Learning rate in an epoch (from 0): learning_rate · decay^(milestones passed).
+
+        >>> [OptimizationConfig(epochs=10).rate_at(epoch) for epoch in (0, 3, 4, 7, 8)]
+        [0.001, 0.001, 0.0001, 0.0001, 1e-05]
+        """
+        passed = sum(epoch >= round(share * self.epochs) for share in self.milestones)
+        return float(f"{self.learning_rate * self.decay**passed:.12g}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of a table of results: data, network, localizer, augmentation, optimisation, seed.
+
+    A frozen value: `dataclasses.replace` makes the neighbouring row. `to_dict` is stored in every checkpoint.
+    """
+
+    name: str
+    localizer: str
+    localizer_options: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON would hold it."""
+        found: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return found
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: If a field is unknown, which names the nearest.
+        """
+        found: Recipe = _build(cls, values, "Recipe")
+        return found
+
+
+def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two recipes (as dicts) differ, each as "field is A there, B here".
+
+    >>> differences({"seed": 1, "data": {"input": 64}}, {"seed": 1, "data": {"input": 128}})
+    ['data.input is 64 there, 128 here']
+    """
+    found = []
+    for key in [*stored, *(k for k in given if k not in stored)]:
+        there, here = stored.get(key), given.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            found += differences(there, here, f"{prefix}{key}.")
+        elif there != here:
+            found.append(f"{prefix}{key} is {there!r} there, {here!r} here")
+    return found
+
+
+def _require(function: str, argument: str, holds: bool, rule: str, got: object) -> None:
+    if not holds:
+        raise ValueError(message(function, argument, rule, got))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    arguments = {}
+    for key, value in values.items():
+        if key not in names:
+            raise ValueError(unknown_name(f"{where}.from_dict", "field", key, names))
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            value = _build(hint, value, f"{where}.{key}")
+        elif isinstance(value, list) and tuple in _origins(hint):
+            value = tuple(value)
+        arguments[key] = value
+    return cls(**arguments)
+
+
+def _origins(hint: Any) -> list[Any]:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return [typing.get_origin(option) or option for option in options]

@@ -1,0 +1,42 @@
+"""300-W faces with 68 points, as in "Heatmap Regression via Randomized Rounding", Section 5.3.
+
+HRNet-W18 at 256 pixels, Adam at 1e-3 divided by 10 every 60 of 150 epochs, batches of 16, boxes of policy P1, flip test,
+offset 0. The paper starts from ImageNet weights (`--pretrained`) and trains on all of 300-W. The padding of the tight box is not
+given there; 1.25 is ours.
+
+The `-small` variants are scaled for small machines: our small network, 64 pixels, 40 epochs, batches of 32 at 2e-3, Gaussian
+targets of one cell. Milestones of the rate stay at the same shares of the epochs, the augmentation at the same shares of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heatpoint.localizers import LOCALIZERS
+from heatpoint.recipes.config import ModelConfig, OptimizationConfig, Recipe
+
+SMALL_MODEL = ModelConfig(backbone="small", offset=0.0)
+SMALL_OPTIMIZATION = OptimizationConfig(epochs=40, batch_size=32, learning_rate=2e-3)
+
+
+def recipes() -> list[Recipe]:
+    """`faces300w-<localizer>` and `faces300w-<localizer>-small` for every localizer."""
+    found = []
+    for localizer in LOCALIZERS:
+        base = Recipe(f"faces300w-{localizer}", localizer, model=ModelConfig(backbone="hrnet_w18"))
+        found += [base, small(base)]
+    return found
+
+
+def small(base: Recipe) -> Recipe:
+    """The variant of a recipe for small machines."""
+    options = {"sigma_cells": 1.0} if base.localizer == "gaussian_heatmap" else {}
+    return replace(
+        base,
+        name=f"{base.name}-small",
+        localizer_options=options,
+        data=replace(base.data, input=64),
+        model=SMALL_MODEL,
+        optimization=SMALL_OPTIMIZATION,
+        note="small network, 64 px, 40 epochs, batch 32",
+    )

@@ -1,0 +1,27 @@
+"""MTFL faces with 5 points, as in "Sampling-Argmax", Appendix A and E.
+
+ResNet-18 with three deconvolutions at 256 pixels, Adam at 1e-3 divided by 10 at the 10th and 20th of 30 epochs, batches of 32 on
+each of 4 GPUs (`--devices 4 --strategy ddp`), offset 0, no flip test. The paper names no crop: its published preset shows the
+whole image, and so do we. It names no augmentation: that of "Randomized Rounding" stands here.
+"""
+
+from __future__ import annotations
+
+from heatpoint.localizers import LOCALIZERS
+from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe
+from heatpoint.recipes.faces300w import small
+
+
+def recipes() -> list[Recipe]:
+    """`mtfl-<localizer>` and `mtfl-<localizer>-small` for every localizer."""
+    found = []
+    for localizer in LOCALIZERS:
+        base = Recipe(
+            f"mtfl-{localizer}",
+            localizer,
+            data=DataConfig(dataset="mtfl", box_policy="image", padding=1.0, flip_test=False),
+            model=ModelConfig(backbone="resnet18"),
+            optimization=OptimizationConfig(epochs=30, batch_size=32, milestones=(10 / 30, 20 / 30)),
+        )
+        found += [base, small(base)]
+    return found

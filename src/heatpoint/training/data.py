@@ -1,0 +1,182 @@
+"""From samples to batches: reading, the hold-out, decoded images in memory, and an order that depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from heatpoint._checks import one_of
+from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root
+from heatpoint.datasets import Sample as FaceSample
+from heatpoint.recipes.config import DataConfig
+from heatpoint.training.seeding import AUGMENTATION, ORDER, numpy_generator
+from heatpoint.transforms import Augmentation, Example, make_example
+
+RENDERED = ("synthetic",)  # Data sets that need no files.
+HOLD_OUT_SEED = 0  # The same validation images for every seed of a recipe, so that seeds can be compared.
+
+
+class Batch(NamedTuple):
+    """What one step needs.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        points: (B, K, 2) float32 in input pixels.
+        visible: (B, K) bool, False where there is nothing to learn.
+        matrices: (B, 2, 3) float32, image pixels to input pixels.
+    """
+
+    images: Tensor
+    points: Tensor
+    visible: Tensor
+    matrices: Tensor
+
+
+def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
+    """Reads one split of a recipe's data set, cut to the recipe's `limit`.
+
+    Raises:
+        ValueError: If the data set is unknown.
+        FileNotFoundError: If its folder is missing.
+    """
+    one_of("read_split", "dataset", data.dataset, DATASETS)
+    root = Path() if data.dataset in RENDERED else resolve_data_root(root)
+    point_set = DATASETS[data.dataset](root, split)
+    return replace(point_set, samples=point_set.samples[: data.limit]) if data.limit else point_set
+
+
+def hold_out(point_set: PointSet, fraction: float) -> tuple[PointSet, PointSet]:
+    """Splits a set into training and validation, the same way for every seed; faces of one photograph stay together."""
+    kept, held = grouped_split(point_set.samples, fraction=fraction, seed=HOLD_OUT_SEED)
+    return replace(point_set, samples=kept), replace(point_set, samples=held, split="validation")
+
+
+class ExampleDataset(Dataset[Example]):
+    """Examples by (epoch, index): the same pair gives the same pixels in every run, process and order.
+
+    Args:
+        point_set: The samples.
+        data: Size, box policy and padding.
+        augmentation: None for evaluation.
+        seed: Of the run.
+        cache_megabytes: Decoded images are kept until they fill this; the rest is decoded again each time.
+    """
+
+    def __init__(
+        self,
+        point_set: PointSet,
+        data: DataConfig,
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cache_megabytes: float = 2048.0,
+    ) -> None:
+        self.point_set = point_set
+        self.data = data
+        self.augmentation = augmentation
+        self.seed = seed
+        self.samples: list[FaceSample] = list(point_set.samples)
+        self._room = cache_megabytes * 2**20
+
+    def preload(self) -> None:
+        """Decodes images into memory, before workers fork, until the room is used up. A broken file shows here."""
+        for index in range(len(self.samples)):
+            if self._room <= 0:
+                break
+            self._decoded(index)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, item: tuple[int, int]) -> Example:
+        epoch, index = item
+        rng = numpy_generator(self.seed, AUGMENTATION, epoch, index) if self.augmentation else None
+        return make_example(
+            self._decoded(index),
+            size=(self.data.input, self.data.input),
+            policy=self.data.box_policy,
+            padding=self.data.padding,
+            augmentation=self.augmentation,
+            rng=rng,
+            skeleton=self.point_set.skeleton,
+        )
+
+    def _decoded(self, index: int) -> FaceSample:
+        sample = self.samples[index]
+        if isinstance(sample.image, np.ndarray):
+            return sample
+        sample = replace(sample, image=load_image(sample))
+        if self._room > 0 and isinstance(sample.image, np.ndarray):
+            self._room -= sample.image.nbytes
+            self.samples[index] = sample
+        return sample
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index). The order depends on (seed, epoch) alone; each rank takes its share of equal length.
+
+    >>> sampler = EpochSampler(5, seed=0, rank=1, world_size=2)
+    >>> sampler.set_epoch(3)
+    >>> len(sampler), [epoch for epoch, _ in sampler]
+    (3, [3, 3, 3])
+    """
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
+        self.length, self.seed, self.shuffle = length, seed, shuffle
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch; Lightning calls it before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world_size)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = numpy_generator(self.seed, ORDER, self.epoch).permutation(self.length)
+        # Ranks must take equally many steps, or they wait for each other for ever: the first images fill up.
+        order = np.resize(order, len(self) * self.world_size)
+        return iter([(self.epoch, int(index)) for index in order[self.rank :: self.world_size]])
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Stacks examples into a batch."""
+    return Batch(
+        images=torch.stack([example.image for example in examples]),
+        points=torch.stack([example.points for example in examples]),
+        visible=torch.stack([example.visible for example in examples]),
+        matrices=torch.from_numpy(np.stack([example.frame.matrix for example in examples])).float(),
+    )
+
+
+def make_loader(
+    dataset: ExampleDataset, sampler: EpochSampler, *, batch_size: int, workers: int, drop_last: bool = False
+) -> DataLoader[Any]:
+    """A loader of batches. Without workers the steps' own process makes the examples, about 1 ms each at 64 pixels."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        drop_last=drop_last,
+        persistent_workers=workers > 0,
+        worker_init_fn=_single_thread if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _single_thread(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)

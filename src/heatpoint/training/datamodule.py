@@ -1,0 +1,50 @@
+"""The Lightning data module: which batches each process of a run sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+from torch.utils.data import DataLoader
+
+from heatpoint.datasets import PointSet
+from heatpoint.recipes.config import Recipe
+from heatpoint.training.data import EpochSampler, ExampleDataset, make_loader
+
+
+class PointDataModule(lightning.LightningDataModule):
+    """Augmented training images, shared out among processes, and the whole validation set for each of them.
+
+    Args:
+        recipe: Batch size, augmentation, seed.
+        train_set: Samples to train on.
+        validation_set: Samples held out.
+        workers: Processes that prepare images, per training process.
+    """
+
+    def __init__(self, recipe: Recipe, train_set: PointSet, validation_set: PointSet, *, workers: int = 0) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.workers = workers
+        self.train_data = ExampleDataset(train_set, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed)
+        self.validation_data = ExampleDataset(validation_set, recipe.data)
+
+    def setup(self, stage: str) -> None:
+        """Decodes the images into memory, before workers fork; a broken file shows here, before any training."""
+        self.train_data.preload()
+        self.validation_data.preload()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this process's share, in an order that depends on seed and epoch alone."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(len(self.train_data), seed=self.recipe.seed, rank=rank, world_size=world_size)
+        size = self.recipe.optimization.batch_size
+        # A last batch of one image has no batch statistics: it is left out wherever a whole batch remains.
+        whole = len(sampler) >= size
+        return make_loader(self.train_data, sampler, batch_size=size, workers=self.workers, drop_last=whole)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every process validates on all held-out images: the set is small, and the mean is the same for all."""
+        sampler = EpochSampler(len(self.validation_data), seed=self.recipe.seed, shuffle=False)
+        size = self.recipe.optimization.batch_size
+        return make_loader(self.validation_data, sampler, batch_size=size, workers=self.workers)

@@ -1,0 +1,133 @@
+"""Weights as safetensors, with a JSON header that carries all that is needed to use them and to quote their scores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from heatpoint import __version__
+from heatpoint.localizers import Localizer, localizer_from_dict
+from heatpoint.models import make_model
+from heatpoint.recipes.config import Recipe
+from heatpoint.skeleton import Skeleton
+from heatpoint.support import Grid
+from heatpoint.training.files import write_bytes
+
+KEY = "heatpoint"
+CONVENTIONS = {
+    "points": "(x, y), pixel centres at whole numbers, first pixel 0",
+    "grid": "input coordinate = offset + stride * cell",
+    "flip": "x -> width - 1 - x with the skeleton's swap pairs",
+    "resize": "x -> (x + 0.5) * s - 0.5",
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what belongs to it.
+
+    Attributes:
+        model: The network, in evaluation mode.
+        localizer: How its maps are read.
+        recipe: How it was trained.
+        skeleton: What its points are called.
+        header: Everything else that the file says: scores, epoch, versions.
+    """
+
+    model: nn.Module
+    localizer: Localizer
+    recipe: Recipe
+    skeleton: Skeleton
+    header: dict[str, Any]
+
+
+def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Grid]:
+    """The recipe's network and the grid of its maps."""
+    model = make_model(
+        recipe.model.backbone,
+        num_points=num_points,
+        input_size=recipe.data.input,
+        head=recipe.model.head,
+        pretrained=pretrained,
+    )
+    return model, model.grid(recipe.model.offset)
+
+
+def make_header(recipe: Recipe, skeleton: Skeleton, localizer: Localizer, grid: Grid, **more: Any) -> dict[str, Any]:
+    """The JSON header of a file of weights."""
+    return {
+        "format": 1,
+        "recipe": recipe.to_dict(),
+        "skeleton": skeleton.to_dict(),
+        "localizer": localizer.to_dict(),
+        "grid": {"shape": list(grid.shape), "stride": grid.stride, "offset": grid.offset, "cyclic": list(grid.cyclic)},
+        "conventions": CONVENTIONS,
+        "box_policy": recipe.data.box_policy,
+        "normalizer": recipe.data.normalizer or skeleton.default_normalizer,
+        "versions": {"heatpoint": __version__, "torch": str(torch.__version__)},
+        **more,
+    }
+
+
+def save_weights(path: Path, state: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Writes weights and header to one safetensors file, atomically."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_bytes(path, save(tensors, metadata={KEY: json.dumps(header)}))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a file of weights.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a safetensors file, or not one of heatpoint's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"read_header: there is no file {path}. Give the model.safetensors of a trained run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"read_header: {path} is not a whole safetensors file ({error}). Give the model.safetensors of a run."
+        ) from None
+    if KEY not in metadata:
+        raise ValueError(
+            f"read_header: {path} carries no heatpoint header. Give a file that `heatpoint train` has written."
+        )
+    header: dict[str, Any] = json.loads(metadata[KEY])
+    return header
+
+
+def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Trained:
+    """Builds the network that a file of weights belongs to, and loads it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not one of heatpoint's, or its weights do not fit its recipe.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    header = read_header(path)
+    recipe = Recipe.from_dict(header["recipe"])
+    skeleton = Skeleton.from_dict(header["skeleton"])
+    model, _ = build_model(recipe, skeleton.num_points)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(
+            f"load_weights: the weights in {path} do not fit its recipe {recipe.name} ({str(error).splitlines()[0]}). "
+            "They come from another version of the network; train again."
+        ) from None
+    model.to(device).eval()
+    return Trained(model, localizer_from_dict(header["localizer"]), recipe, skeleton, header)
