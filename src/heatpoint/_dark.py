@@ -51,7 +51,7 @@ _RULES = {
 def dark(
     maps: Tensor, grid: Grid, *, sigma_cells: float, kernel_size: int | None = None, variant: str = "dark"
 ) -> Tensor:
-    """The peak of the Gaussian that fits the map at its largest cell: m − H⁻¹ g, with g and H of the logarithm of the blurred map.
+    """The peak of the Gaussian that fits the map at its largest cell: m − H⁻¹ g, g and H of the logarithm of the blurred map.
 
     The map is blurred by a Gaussian (zeros beyond a straight border), rescaled to its old maximum, and expanded to second order
     at the largest cell of the map before the blur. Where H is singular the largest cell stays.

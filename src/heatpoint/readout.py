@@ -79,6 +79,7 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     weighting="probability" takes the softmax over all cells, renormalised over the k; that equals the softmax of the k logits
     alone, weighting="logits", which the published code computes: both names give the same numbers. "values" weights by the map's
     own values, for maps that are not logits; a negative value weighs nothing, and where none is positive all k weigh the same.
+    Eq. 17 does not divide by the sum of the chosen weights, which is 1 for a map without error; here it is always divided.
     On cyclic axes the mean is taken over the steps from the peak, the short way round.
 
     Args:
