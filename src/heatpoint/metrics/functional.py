@@ -250,17 +250,17 @@ def pearson_correlation(a: Tensor, b: Tensor) -> Tensor:
         rule = f"have the shape of b, {tuple(b.shape)}, and at least two entries"
         raise ValueError(message("pearson_correlation", "a", rule, tuple(a.shape)))
     dtype = torch.promote_types(promote(a).dtype, promote(b).dtype)
-    centered, constant = [], []
-    for values in (a.double().flatten(), b.double().flatten()):
-        deviation = values - values.mean()
-        # Rounding leaves a spread of this size in a constant.
-        constant.append(deviation.abs().amax() <= 1e-12 * values.abs().amax())
-        centered.append(deviation)
-    product = (centered[0] * centered[1]).sum()
-    scale = centered[0].square().sum().sqrt() * centered[1].square().sum().sqrt()
-    is_constant = constant[0] | constant[1]
-    correlation = product / torch.where(is_constant, torch.ones_like(scale), scale)
+    first, second = (values - values.mean() for values in (a.double().flatten(), b.double().flatten()))
+    is_constant = _is_zero(first, a) | _is_zero(second, b)
+    squares = first.square().sum() * second.square().sum()
+    # Replaced before the root, whose derivative at 0 is infinite.
+    correlation = (first * second).sum() / torch.where(is_constant, torch.ones_like(squares), squares).sqrt()
     return torch.where(is_constant, torch.zeros_like(correlation), correlation.clamp(-1, 1)).to(dtype)
+
+
+def _is_zero(deviation: Tensor, values: Tensor) -> Tensor:
+    """Whether the deviations are no more than rounding leaves of a constant."""
+    return deviation.detach().abs().amax() <= 1e-12 * values.detach().abs().amax()
 
 
 def _visible_mean(function: str, values: Tensor, visible: Tensor | None) -> Tensor:
