@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heatpoint.report.figures import SURE, UNSURE, draw_prediction, ellipse_outline, overlay_map
+from heatpoint.report.figures import SURE, UNSURE, draw_prediction, ellipse_outline, overlay_maps
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import Grid
+from heatpoint.support import Frame, Grid, Points, resize_matrix
 
 BLACK = np.zeros((20, 30, 3), np.uint8)
 
@@ -143,23 +144,53 @@ def test_a_cell_of_a_map_covers_its_own_pixels(offset: float | None, row: int, c
     grid = Grid((3, 4), stride=4, offset=offset)
     values = np.zeros(grid.shape)
     values[1, 2] = 1.0
-    lit = np.argwhere(overlay_map(np.zeros((12, 16, 3), np.uint8), values, grid).any(axis=-1))
+    lit = np.argwhere(overlay_maps(np.zeros((12, 16, 3), np.uint8), values, grid).any(axis=-1))
     assert sorted(set(lit[:, 0])) == list(range(row, row + 4))
     assert sorted(set(lit[:, 1])) == list(range(column, column + 4))
 
 
-def test_a_weak_peak_stays_visible_and_an_empty_map_shows_the_image() -> None:
+def test_a_frame_says_where_the_maps_lie_in_a_larger_image() -> None:
+    grid = Grid((3, 4), stride=4)
+    values = np.zeros(grid.shape)
+    values[1, 2] = 1.0
+    # The image shows the input of 16 x 12 pixels twice as large: cell (1, 2) covers rows 8 to 15 and columns 16 to 23.
+    frame = Frame(resize_matrix(0.5, 0.5), (16, 12))
+    lit = np.argwhere(overlay_maps(np.zeros((24, 32, 3), np.uint8), values, grid, frame=frame).any(axis=-1))
+    assert sorted(set(lit[:, 0])) == list(range(8, 16))
+    assert sorted(set(lit[:, 1])) == list(range(16, 24))
+
+
+def test_weak_mass_stays_visible_and_an_empty_map_shows_the_image() -> None:
     grid = Grid((3, 4), stride=4)
     image = np.full((12, 16, 3), 100, np.uint8)
     values = np.zeros(grid.shape)
     values[0, 0], values[2, 3] = 1.0, 0.01
-    picture = overlay_map(image, values, grid, width=32)
-    assert picture.shape == (24, 32, 3)
-    assert (picture[20, 28] != picture[12, 16]).any()
-    assert (overlay_map(image, 0 * values, grid) == 70).all()
+    picture = overlay_maps(image, values, grid)
+    assert (picture[10, 14] != picture[6, 8]).any()
+    # 0.7 of the image's grey.
+    assert (overlay_maps(image, 0 * values, grid) == 70).all()
 
 
-@pytest.mark.parametrize("grid", [Grid((3, 5)), Grid((12,))])
-def test_a_map_of_another_shape_is_refused(grid: Grid) -> None:
-    with pytest.raises(ValueError, match=r"overlay_map: probabilities must be one 2-D map with the grid's shape \("):
-        overlay_map(BLACK, np.zeros((3, 4)), grid)
+def test_of_several_maps_a_cell_shows_the_brightest_whatever_their_heights() -> None:
+    grid = Grid((3, 4), stride=4)
+    values = np.zeros((2, *grid.shape))
+    values[0, 0, 0], values[1, 2, 3] = 1.0, 0.001
+    picture = overlay_maps(np.zeros((12, 16, 3), np.uint8), values, grid)
+    assert picture[1, 1].tolist() == picture[10, 14].tolist()
+    assert picture[1, 1].any()
+    assert not picture[6, 8].any()
+
+
+def test_maps_of_another_shape_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"overlay_maps: probabilities must be one or several maps of the grid's shape \("
+    ):
+        overlay_maps(BLACK, np.zeros((3, 4)), Grid((3, 5)))
+
+
+@pytest.mark.parametrize("grid", [Grid((12,)), Points(torch.zeros(12, 2))])
+def test_a_support_without_rows_and_columns_is_refused(grid: Grid | Points) -> None:
+    with pytest.raises(
+        ValueError, match=r"overlay_maps: grid must be a 2-D Grid, got (Grid\(\(12,\)\)|Points\(\(12, 2\)\))"
+    ):
+        overlay_maps(BLACK, np.zeros(12), grid)

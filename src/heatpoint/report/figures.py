@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from heatpoint._checks import message
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import FloatArray, Frame, Grid, compose, resize_matrix
+from heatpoint.support import FloatArray, Frame, Grid, Support, compose, resize_matrix
 
 Picture = npt.NDArray[np.uint8]
 Shown = npt.NDArray[np.bool_]
@@ -32,7 +32,7 @@ def ellipse_outline(
 
     In two dimensions the squared Mahalanobis radius of a share q is −2 ln(1 − q), so the outline is
     mean + √(−2 ln(1 − q)) · Σ^{1/2} · (cos t, sin t). It is a picture of the first two moments: a map with two peaks is
-    not an ellipse, which is what `overlay_map` shows.
+    not an ellipse, which is what `overlay_maps` shows.
 
     Args:
         points: (…, 2) means.
@@ -119,44 +119,49 @@ def draw_prediction(
     return canvas
 
 
-def overlay_map(
-    image: Picture, probabilities: FloatArray, grid: Grid, *, width: int | None = None, opacity: float = 0.85
+def overlay_maps(
+    image: Picture, probabilities: FloatArray, grid: Support, *, frame: Frame | None = None, opacity: float = 0.85
 ) -> Picture:
-    """Lays one probability map over its image, every cell a square of its own, brightness by the root of its share of the peak.
+    """Lays probability maps over an image; every cell is a square, its brightness the root of its share of the map's peak.
 
-    The root keeps weak, far cells visible: mass of a hundredth of the peak, which a linear scale would show as black,
-    comes out at a tenth.
+    The root keeps weak, far cells visible: a hundredth of the peak, black on a linear scale, comes out at a tenth. Of
+    several maps each cell shows the brightest.
 
     Args:
-        image: (H, W, 3) uint8 RGB, the network's input: the image whose pixels the grid's coordinates count.
-        probabilities: (h, w), none negative, the map.
-        grid: Where the cells lie; 2-D.
-        width: Width of the picture in pixels; None keeps the image's own.
+        image: (H, W, 3) uint8 RGB; it is greyed and darkened.
+        probabilities: (h, w), or (K, h, w) for several maps; none negative.
+        grid: Where the cells lie in the network's input; 2-D.
+        frame: Image pixels to the network's input. None: the image is the input.
         opacity: Of the brightest cell, in [0, 1].
 
     Returns:
-        A new (H', W', 3) uint8 RGB array.
+        A new (H, W, 3) uint8 RGB array.
 
     Raises:
-        ValueError: If the map does not have the grid's shape, or the grid is not 2-D.
+        ValueError: If the grid is not a 2-D Grid, or the maps do not have its shape.
 
     >>> peak = np.zeros((2, 3)); peak[1, 2] = 1.0
-    >>> overlay_map(np.zeros((8, 12, 3), np.uint8), peak, Grid((2, 3), stride=4)).any(axis=-1)[3:5, 7:9]
+    >>> overlay_maps(np.zeros((8, 12, 3), np.uint8), peak, Grid((2, 3), stride=4)).any(axis=-1)[3:5, 7:9]
     array([[False, False],
            [False,  True]])
     """
-    if grid.ndim != 2 or tuple(probabilities.shape) != grid.shape:
-        rule = f"be one 2-D map with the grid's shape {grid.shape}"
-        raise ValueError(message("overlay_map", "probabilities", rule, tuple(probabilities.shape)))
-    frame = _display_frame(image, width)
-    canvas = _resized(image, frame).astype(np.float32)
-    gray = 0.7 * canvas.mean(axis=-1, keepdims=True)
-    peak = max(float(probabilities.max()), np.finfo(np.float64).tiny)
-    share = np.sqrt(np.clip(probabilities / peak, 0, 1)).astype(np.float32)
-    cell_to_input = np.array([[grid.strides[0], 0, grid.offsets[0]], [0, grid.strides[1], grid.offsets[1]]])
-    matrix = compose(frame.matrix, cell_to_input)
-    share = cv2.warpAffine(share, matrix, frame.size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    if not isinstance(grid, Grid) or grid.ndim != 2:
+        raise ValueError(message("overlay_maps", "grid", "be a 2-D Grid", grid))
+    if tuple(probabilities.shape[-2:]) != grid.shape or probabilities.ndim > 3:
+        rule = f"be one or several maps of the grid's shape {grid.shape}"
+        raise ValueError(message("overlay_maps", "probabilities", rule, tuple(probabilities.shape)))
+    maps = probabilities.reshape(-1, *grid.shape)
+    peaks = np.maximum(maps.max(axis=(-2, -1), keepdims=True), np.finfo(np.float64).tiny)
+    share = np.sqrt(np.clip(maps / peaks, 0, 1)).max(axis=0).astype(np.float32)
+    (stride_x, stride_y), (offset_x, offset_y) = grid.strides, grid.offsets
+    matrix = np.array([[1 / stride_x, 0, -offset_x / stride_x], [0, 1 / stride_y, -offset_y / stride_y]])
+    if frame is not None:
+        matrix = compose(matrix, frame.matrix)
+    share = cv2.warpAffine(
+        share, matrix, (image.shape[1], image.shape[0]), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    )
     color = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
+    gray = 0.7 * image.astype(np.float32).mean(axis=-1, keepdims=True)
     cover = opacity * share[..., None]
     return ((1 - cover) * gray + cover * color).round().astype(np.uint8)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 from heatpoint._checks import message
 from heatpoint.report.figures import Picture
+from heatpoint.training.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, best: Sequenc
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def png(image: Picture) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as the content of a PNG file.
+
+    >>> import numpy as np
+    >>> png(np.zeros((2, 3, 3), np.uint8))[1:4]
+    b'PNG'
+    """
+    encoded: bytes = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    return encoded
+
+
 def picture(image: Picture, *, alt: str, caption: str = "") -> str:
     """A picture (H, W, 3) uint8 RGB inside the page, as PNG.
 
@@ -76,8 +87,7 @@ def picture(image: Picture, *, alt: str, caption: str = "") -> str:
     '<figure><img width="3" height="2" alt="black" src'
     """
     height, width = image.shape[:2]
-    data = base64.b64encode(cv2.imencode(".png", image[..., ::-1])[1].tobytes()).decode()
-    source = f"data:image/png;base64,{data}"
+    source = f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
     words = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
     tag = f'<img width="{width}" height="{height}" alt="{html.escape(alt)}" src="{source}">'
     return f"<figure>{tag}{words}</figure>"
@@ -127,13 +137,7 @@ def write_report(path: str | Path, sections: Sequence[Section], *, title: str, l
         f"<title>{html.escape(title)}</title><style>{style}</style></head>"
         f"<body><main><header><h1>{_inline(title)}</h1>{opening}</header>{body}</main></body></html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_bytes(path, page.encode())
     return path
 
 
