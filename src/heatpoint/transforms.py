@@ -201,7 +201,8 @@ def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Ge
     """Random brightness, contrast and saturation, in this order, with torchvision's definitions.
 
     brightness v -> b·v; contrast v -> c·v + (1 − c)·m, m the mean grey value; saturation v -> s·v + (1 − s)·g, g the
-    pixel's grey value; each clipped to [0, 1]. torchvision's ColorJitter draws the same factors but also the order.
+    pixel's grey value; each clipped to [0, 1]. torchvision's ColorJitter draws the same factors but also the order; the
+    paper changes the photograph before it is cut, here the input is changed (its mean, its black border too).
 
     Args:
         image: (H, W, 3) float32 in [0, 1], RGB; not changed.

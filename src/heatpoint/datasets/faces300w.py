@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder
+from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root
 from heatpoint.skeleton import load_skeleton
 from heatpoint.support import FloatArray
 
 SPLITS = {"train": ("helen/trainset", "afw"), "test": ("helen/testset",)}
 IMAGE_ENDINGS = (".jpg", ".png", ".jpeg")
-REMEDY = "Correct or remove the file, or copy the set again."
+REMEDY = "Correct or remove what is named, or copy the set again."
 
 
 def read_pts(path: Path | str, *, num_points: int | None = None) -> FloatArray:
@@ -57,7 +57,7 @@ def read_faces300w(root: Path | str, split: str) -> PointSet:
     skeleton = load_skeleton("face68")
     samples, problems = [], []
     for folder in SPLITS[split]:
-        files = sorted(require_folder("faces300w", root / folder).glob("*.pts"))
+        files = sorted(require_folder("faces300w", root / folder, remedy=REMEDY).glob("*.pts"))
         if not files:
             problems.append(f"{root / folder} holds no .pts files")
         for path in files:
@@ -76,9 +76,9 @@ def read_faces300w(root: Path | str, split: str) -> PointSet:
     return PointSet("faces300w", split, skeleton, tuple(samples), protocol)
 
 
-def faces300w(data_root: Path, split: str) -> PointSet:
+def faces300w(data_root: Path | str | None, split: str) -> PointSet:
     """300-W under `data_root`/faces300w; see `read_faces300w`."""
-    return read_faces300w(Path(data_root) / "faces300w", split)
+    return read_faces300w(resolve_data_root(data_root) / "faces300w", split)
 
 
 def _sample(image: Path, points: FloatArray, folder: str) -> Sample:

@@ -110,22 +110,22 @@ def load_image(source: Sample | Path | str | Image) -> Image:
 
 
 def resolve_data_root(data_root: Path | str | None = None) -> Path:
-    """The folder that holds the data sets: the argument, or the environment variable HEATPOINT_DATA.
+    """The folder that holds the data sets: the argument, or else the environment variable HEATPOINT_DATA.
 
     Raises:
         FileNotFoundError: If neither is given, or the folder does not exist.
     """
     root = data_root or os.environ.get("HEATPOINT_DATA")
-    if not root:
+    if not root or not Path(root).is_dir():
         remedy = "Set HEATPOINT_DATA or --data-root to the folder that holds faces300w/, mtfl/, …"
-        raise FileNotFoundError(message("datasets", "data_root", "be given", "none", remedy))
-    return require_folder("datasets", Path(root))
+        raise FileNotFoundError(message("datasets", "data root", "be an existing folder", root or "none", remedy))
+    return Path(root)
 
 
-def require_folder(function: str, folder: Path) -> Path:
-    """Returns `folder`; raises FileNotFoundError, saying what to set, if it does not exist."""
+def require_folder(function: str, folder: Path, *, remedy: str = "") -> Path:
+    """Returns `folder`; raises FileNotFoundError, saying what to do, if it does not exist."""
     if not folder.is_dir():
-        remedy = f"Set HEATPOINT_DATA or --data-root to the folder that holds {folder.name}/."
+        remedy = remedy or f"Set HEATPOINT_DATA or --data-root to the folder that holds {folder.name}/."
         raise FileNotFoundError(message(function, "data root", f"hold the folder {folder}", "no such folder", remedy))
     return folder
 
