@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import message
+from heatpoint._lattice import along, axis_steps
 from heatpoint._numerics import full_precision, log_probabilities
 from heatpoint.expectation import expected_position
-from heatpoint.support import Grid, Points, Support, check_support
+from heatpoint.support import Grid, Support, check_support
 
 
 @full_precision
@@ -43,15 +44,16 @@ def variance_regularizer(logits: Tensor, grid: Support, *, target_variance: floa
         raise ValueError(message("variance_regularizer", "target_variance", "be at least 0", target_variance, remedy))
     weights = log_probabilities("variance_regularizer", grid.flatten("variance_regularizer", logits)).exp()
     mean = expected_position(weights, grid)
-    if isinstance(grid, Points):
+    if not isinstance(grid, Grid):
         squares = (
             (grid.cell_centers(dtype=weights.dtype, device=weights.device) - mean.unsqueeze(-2)).square().sum(dim=-1)
         )
         return ((weights * squares).sum(dim=-1) - target_variance).square()
     marginals = grid.marginals(grid.unflatten(weights))
     loss = torch.zeros_like(mean[..., 0])
-    for marginal, deviation in zip(marginals, _deviations(grid, mean), strict=True):
-        loss = loss + ((marginal * deviation.square()).sum(dim=-1) - target_variance).square()
+    for axis, marginal in enumerate(marginals):
+        variance = (marginal * axis_steps(grid.to_cells(mean), grid, axis).square()).sum(dim=-1)
+        loss = loss + (variance - target_variance).square()
     return loss
 
 
@@ -118,24 +120,12 @@ def gaussian_log_probabilities(center: Tensor, grid: Support, *, sigma_cells: fl
     >>> gaussian_log_probabilities(torch.tensor([0.5]), Grid((2,)), sigma_cells=3.0).exp()
     tensor([0.5000, 0.5000])
     """
-    if isinstance(grid, Points):
+    if not isinstance(grid, Grid):
         squares = (grid.cell_centers(dtype=center.dtype, device=center.device) - center.unsqueeze(-2)).square()
         return torch.log_softmax(squares.sum(dim=-1) / (-2 * sigma_cells**2), dim=-1)
-    along_axes = [torch.log_softmax(d.square() / (-2 * sigma_cells**2), dim=-1) for d in _deviations(grid, center)]
-    log_q = along_axes[0]
-    for along_axis in along_axes[1:]:
-        # Row-major cells run fastest along x, so every later axis goes in front of those before it.
-        log_q = (along_axis.unsqueeze(-1) + log_q.unsqueeze(-2)).flatten(-2)
-    return log_q
-
-
-def _deviations(grid: Grid, center: Tensor) -> list[Tensor]:
-    """Signed distance in cells of every cell from the center, (*batch, length) per axis, the shorter way around if cyclic."""
     cells = grid.to_cells(center)
-    deviations = []
-    for axis, length in enumerate(grid.lengths):
-        deviation = torch.arange(length, dtype=cells.dtype, device=cells.device) - cells[..., axis, None]
-        if axis in grid.cyclic:
-            deviation = torch.remainder(deviation + length / 2, length) - length / 2
-        deviations.append(deviation)
-    return deviations
+    log_q = torch.zeros((), dtype=center.dtype, device=center.device)
+    for axis in range(grid.ndim):
+        row = torch.log_softmax(axis_steps(cells, grid, axis).square() / (-2 * sigma_cells**2), dim=-1)
+        log_q = log_q + along(row, grid, axis)
+    return log_q.flatten(-grid.ndim)
