@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"heatpoint: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("heatpoint: stopped", file=sys.stderr)
+        print("heatpoint: stopped. A run of train continues with --resume.", file=sys.stderr)
         return 130
     return 0
 

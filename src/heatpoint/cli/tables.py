@@ -8,17 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 
+MTFL_COLUMNS = ("MTFL\npx", "MTFL\nrel %")
+
+
 def print_scores(found: dict[str, Any], console: Console) -> None:
     """Prints what `evaluate` returns: one row per decoder, then everything else that changes a score."""
     scores: dict[str, dict[str, Any]] = found["scores"]
     first = next(iter(scores.values()))
-    table = Table(title=f"{found['recipe']} on {found['num_images']} {found['split']} images", title_justify="left")
-    table.add_column("decoder")
-    for name in first["nme"]:
-        table.add_column(f"NME {name} %", justify="right")
-    columns = ("FR %", "AUC", "r point", "r face", "r peak point")
-    for name in (*columns, *(("px", "rel %") if "mtfl" in first else ())):
-        table.add_column(name, justify="right")
+    title = f"{found['recipe']} on {found['num_images']} {found['split']} images"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("\ndecoder")
+    columns = ["\nFR %", "\nAUC", "r\npoint", "r\nface", "r peak\npoint"]
+    for header in [*(f"NME %\n{name}" for name in first["nme"]), *columns, *(MTFL_COLUMNS if "mtfl" in first else ())]:
+        table.add_column(header, justify="right", no_wrap=True)
     for decoder, row in scores.items():
         numbers = [f"{100 * value:.3f}" for value in row["nme"].values()]
         numbers += [f"{100 * row['failure_rate']:.2f}", f"{row['area_under_curve']:.4f}"]

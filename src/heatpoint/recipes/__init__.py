@@ -26,7 +26,7 @@ def get_recipe(name: str) -> Recipe:
         ValueError: If there is none; it names the nearest ones.
 
     >>> get_recipe("synthetic-soft_argmax").data.dataset
-    'synthetic'
+    'synthetic_faces'
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)

@@ -5,7 +5,7 @@ offset 0. The paper starts from ImageNet weights (`--pretrained`) and trains on 
 given there; 1.25 is ours.
 
 The `-small` variants are scaled for small machines: our small network, 64 pixels, 40 epochs, batches of 32 at 2e-3, Gaussian
-targets of one cell. Milestones of the rate stay at the same shares of the epochs, the augmentation at the same shares of the input.
+targets of one cell. Milestones stay at the same shares of the epochs, augmentation at the same shares of the input.
 """
 
 from __future__ import annotations

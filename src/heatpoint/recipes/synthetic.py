@@ -13,7 +13,7 @@ def recipes() -> list[Recipe]:
             f"synthetic-{localizer}",
             localizer,
             localizer_options={"sigma_cells": 1.0} if localizer == "gaussian_heatmap" else {},
-            data=DataConfig(dataset="synthetic", input=64, flip_test=False),
+            data=DataConfig(dataset="synthetic_faces", input=64, flip_test=False),
             model=ModelConfig(backbone="small", offset=0.0),
             optimization=OptimizationConfig(epochs=12, batch_size=32, learning_rate=2e-3),
             note="small network, 64 px, rendered faces",

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from heatpoint._checks import one_of
-from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root
+from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root, synthetic_faces
 from heatpoint.datasets import Sample as FaceSample
 from heatpoint.recipes.config import DataConfig
 from heatpoint.training.seeding import AUGMENTATION, ORDER, numpy_generator
 from heatpoint.transforms import Augmentation, Example, make_example
 
-RENDERED = ("synthetic",)  # Data sets that need no files.
+RENDERED = "synthetic_faces"  # The data set that needs no files.
 HOLD_OUT_SEED = 0  # The same validation images for every seed of a recipe, so that seeds can be compared.
 
 
@@ -47,7 +47,9 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
         FileNotFoundError: If its folder is missing.
     """
     one_of("read_split", "dataset", data.dataset, DATASETS)
-    root = Path() if data.dataset in RENDERED else resolve_data_root(root)
+    if data.dataset == RENDERED and data.limit:
+        return synthetic_faces(data.limit, split=split)
+    root = Path() if data.dataset == RENDERED else resolve_data_root(root)
     point_set = DATASETS[data.dataset](root, split)
     return replace(point_set, samples=point_set.samples[: data.limit]) if data.limit else point_set
 

@@ -29,6 +29,7 @@ from heatpoint.training.locating import locate, to_image
 from heatpoint.training.weights import Trained, load_weights
 
 THRESHOLD = 0.1  # A face whose normalised error is greater has failed; the area under the curve ends here.
+SPLITS = ("train", "validation", "test")
 PEAK = "peak"
 OWN = "recipe"  # Name of the recipe's own decoder among the scores.
 
@@ -175,10 +176,12 @@ def distances(point_set: PointSet, target: Tensor, normalizer: str) -> Tensor:
 def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_test: bool) -> dict[str, Any]:
     """Everything beside the weights that changes a score."""
     data = recipe.data
+    # A set describes all its splits; only this one matters to the score.
+    shown = [key for key in point_set.protocol if key not in SPLITS or key == point_set.split]
     return {
         "dataset": point_set.name,
         "split": point_set.split,
-        **{f"dataset_{key}": value for key, value in point_set.protocol.items()},
+        **{f"dataset_{key}": value for key, value in point_set.protocol.items() if key in shown},
         "box_policy": data.box_policy,
         "padding": data.padding,
         "input": data.input,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -149,7 +151,15 @@ def _train(
             enable_progress_bar=False,
         )
         data = PointDataModule(module.recipe, train_set, validation_set, workers=machine.workers)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit of the process and goes deaf to it: a library must do neither.
+            raise KeyboardInterrupt from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler)
 
 
 def _score(recipe: Recipe, out: Path, root: Path | None, files: RunFiles) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Trained weights as a function from images to points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heatpoint._checks import message
+from heatpoint.datasets import load_image
+from heatpoint.inference.prediction import Prediction
+from heatpoint.support import FloatArray, Frame
+from heatpoint.training.locating import locate
+from heatpoint.training.weights import Trained, load_weights
+from heatpoint.transforms import warp
+
+ImageSource = str | Path | npt.NDArray[np.uint8]
+
+
+class Predictor:
+    """Locates points in photographs.
+
+    Boxes are cut out as in training: with the recipe's padding, and to the recipe's input size. Boxes of another policy than
+    the recipe's cost accuracy (Randomized Rounding, Table 10).
+
+    Args:
+        trained: Network, localizer, recipe and skeleton.
+        flip_test: Average over the image and its mirror image; None takes the recipe's choice.
+        batch_size: Boxes at a time.
+        device: Where the network runs; None leaves it where it is.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        *,
+        flip_test: bool | None = None,
+        batch_size: int = 32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.trained = trained
+        self.flip_test = trained.recipe.data.flip_test if flip_test is None else flip_test
+        self.batch_size = batch_size
+        self.device = torch.device(device) if device is not None else next(trained.model.parameters()).device
+        trained.model.to(self.device).eval()
+
+    @classmethod
+    def load(cls, path: str | Path, *, flip_test: bool | None = None, device: torch.device | str = "cpu") -> Predictor:
+        """Loads the weights that `heatpoint train` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not one of heatpoint's.
+        """
+        return cls(load_weights(path, device=device), flip_test=flip_test, device=device)
+
+    def __repr__(self) -> str:
+        recipe = self.trained.recipe
+        return f"Predictor({recipe.name!r}, input={recipe.data.input}, boxes={recipe.data.box_policy!r})"
+
+    def __call__(
+        self, image: ImageSource, boxes: Sequence[Sequence[float]] | FloatArray | None = None
+    ) -> list[Prediction]:
+        """Locates the points of each box.
+
+        Args:
+            image: A path, or (H, W, 3) uint8 RGB.
+            boxes: (x1, y1, x2, y2) of each object: the coordinates of its first and last pixel. None: the whole image is
+                one box, which suits a picture that is filled by the object.
+
+        Returns:
+            One prediction per box, in image pixels.
+
+        Raises:
+            FileNotFoundError: If there is no such image.
+            ValueError: If the image or a box is not as it must be.
+        """
+        pixels = load_image(Path(image) if isinstance(image, str) else image)
+        source = "" if isinstance(image, np.ndarray) else str(image)
+        whole, framed = self._frames(pixels, boxes)
+        found: list[Prediction] = []
+        for start in range(0, len(whole), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            found += self._predict(pixels, source, whole[part], framed[part])
+        return found
+
+    def _frames(
+        self, pixels: npt.NDArray[np.uint8], boxes: Sequence[Sequence[float]] | FloatArray | None
+    ) -> tuple[list[tuple[float, float, float, float]], list[Frame]]:
+        data = self.trained.recipe.data
+        height, width = pixels.shape[:2]
+        padding = data.padding
+        if boxes is None:
+            # The image is the crop: growing it would only add black borders.
+            boxes, padding = [(0.0, 0.0, width - 1.0, height - 1.0)], 1.0
+        whole = [_box(box) for box in boxes]
+        return whole, [Frame.from_box(box, (data.input, data.input), padding=padding) for box in whole]
+
+    def _predict(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        source: str,
+        boxes: list[tuple[float, float, float, float]],
+        frames: list[Frame],
+    ) -> list[Prediction]:
+        crops = np.stack([warp(pixels, frame).transpose(2, 0, 1) for frame in frames])
+        images = torch.from_numpy(crops).to(self.device)
+        swap = self.trained.skeleton.swap if self.flip_test else None
+        located = locate(self.trained.model, {"": self.trained.localizer}, images, swap=swap)[""]
+        points, confidence, covariance = (value.double().cpu().numpy() for value in located)
+        return [
+            Prediction(
+                points=frame.to_image(points[i]),
+                confidence=confidence[i],
+                covariance=frame.covariance_to_image(covariance[i]),
+                skeleton=self.trained.skeleton,
+                box=boxes[i],
+                image=pixels,
+                source=source,
+            )
+            for i, frame in enumerate(frames)
+        ]
+
+
+def _box(box: Sequence[float] | FloatArray) -> tuple[float, float, float, float]:
+    values = tuple(float(value) for value in box)
+    if len(values) != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
+        rule = "hold boxes (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
+        raise ValueError(message("Predictor", "boxes", rule, values))
+    return values[0], values[1], values[2], values[3]
