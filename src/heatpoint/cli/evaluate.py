@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 
 @dataclass(frozen=True)
 class EvaluateCommand:
     """Score trained weights, and print the protocol that the score depends on."""
 
-    model: Annotated[Path, Positional]
+    model: Annotated[Path, Positional, arg(metavar="MODEL")]
     """A model.safetensors that `heatpoint train` has written."""
-    readout: UseAppendAction[tuple[str, ...]] = ()
+    readout: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME[:KEY=VALUE,…]")] = ()
     """Another way to read the same maps, such as top_k:k=25 or dark:sigma_cells=1; repeat it for more."""
     split: str = "test"
     """Split of the recipe's data set."""
-    data_root: Path | None = None
+    data_root: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder that holds the data sets. Left out: the environment variable HEATPOINT_DATA."""
     flip_test: bool | None = None
     """Average over the image and its mirror image. Left out: as in the recipe."""
@@ -33,16 +33,15 @@ class EvaluateCommand:
     """Where the network runs: cpu, cuda, mps."""
     limit: int | None = None
     """Use only the first so many images."""
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
     """Also write the scores to this JSON file."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command = tyro.cli(EvaluateCommand, prog="heatpoint evaluate", args=list(arguments))
-    from rich.console import Console
 
-    from heatpoint.cli.tables import print_scores
+    from heatpoint.cli.tables import make_console, print_scores
     from heatpoint.training import evaluate
     from heatpoint.training.files import write_json
 
@@ -57,8 +56,8 @@ def run(arguments: Sequence[str]) -> None:
         device=command.device,
         limit=command.limit,
     )
-    console = Console()
+    console = make_console()
     print_scores(found, console)
     if command.out is not None:
         write_json(command.out, found)
-        console.print(f"scores: {command.out}", highlight=False)
+        console.print(f"scores: {command.out}", highlight=False, soft_wrap=True)

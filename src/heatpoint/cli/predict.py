@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from heatpoint._checks import message
 
@@ -21,13 +21,14 @@ class PredictCommand:
     ellipses that hold 90 % of their mass).
     """
 
-    model: Annotated[Path, Positional]
+    model: Annotated[Path, Positional, arg(metavar="MODEL")]
     """A model.safetensors that `heatpoint train` has written."""
-    images: Annotated[tuple[Path, ...], Positional]
+    images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE…")]
     """The photographs."""
-    box: UseAppendAction[tuple[tuple[float, float, float, float], ...]] = ()
-    """X1 Y1 X2 Y2, first and last pixel of an object in every image; repeat it for more. Left out: the whole image."""
-    out: Path = Path("predictions")
+    box: Annotated[UseAppendAction[tuple[tuple[float, float, float, float], ...]], arg(metavar="X1 Y1 X2 Y2")] = ()
+    """First and last pixel of an object in every image; repeat it for more. Left out: one object
+    that fills a good part of the image."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("predictions")
     """Folder to write to."""
     flip_test: bool | None = None
     """Average over the image and its mirror image. Left out: as in the recipe."""
@@ -40,8 +41,7 @@ class PredictCommand:
 def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command = tyro.cli(PredictCommand, prog="heatpoint predict", args=list(arguments))
-    from rich.console import Console
-
+    from heatpoint.cli.tables import make_console
     from heatpoint.datasets import load_image
     from heatpoint.inference import Predictor
     from heatpoint.inference.prediction import plot_all
@@ -51,14 +51,16 @@ def run(arguments: Sequence[str]) -> None:
     predictor = Predictor.load(command.model, flip_test=command.flip_test, device=command.device)
     for path in command.images:
         load_image(path)  # All are looked at before anything is written.
-    console = Console()
+    console = make_console()
     for path in command.images:
         found = predictor(path, boxes=command.box or None)
         picture = command.out / f"{path.stem}.points.png"
         plot_all(found, picture, level=command.level)
         write_json(command.out / f"{path.stem}.json", [item.to_dict() for item in found])
         sure = sum(float(item.confidence.mean()) for item in found) / len(found)
-        console.print(f"{path}: {len(found)} found, mean confidence {sure:.3f} -> {picture}", highlight=False)
+        console.print(
+            f"{path}: {len(found)} found, mean confidence {sure:.3f} -> {picture}", highlight=False, soft_wrap=True
+        )
 
 
 def _check(command: PredictCommand) -> None:

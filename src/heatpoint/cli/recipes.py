@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from heatpoint.cli.tables import make_console
 from heatpoint.recipes import RECIPES
 
 
@@ -41,4 +41,4 @@ def run(arguments: Sequence[str]) -> None:
             recipe.data.box_policy,
             recipe.note,
         )
-    Console().print(table)
+    make_console().print(table)

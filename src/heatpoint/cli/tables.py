@@ -7,8 +7,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-
 MTFL_COLUMNS = ("MTFL\npx", "MTFL\nrel %")
+
+
+def make_console() -> Console:
+    """The terminal; a file or a pipe gets lines as long as the tables need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def print_scores(found: dict[str, Any], console: Console) -> None:
@@ -17,7 +22,7 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
     first = next(iter(scores.values()))
     title = f"{found['recipe']} on {found['num_images']} {found['split']} images"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("\ndecoder")
+    table.add_column("\ndecoder", overflow="fold")
     columns = ["\nFR %", "\nAUC", "r\npoint", "r\nface", "r peak\npoint"]
     for header in [*(f"NME %\n{name}" for name in first["nme"]), *columns, *(MTFL_COLUMNS if "mtfl" in first else ())]:
         table.add_column(header, justify="right", no_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from heatpoint.recipes import DataConfig, ModelConfig, OptimizationConfig, Recipe, get_recipe
 from heatpoint.recipes.options import parse_options
@@ -25,20 +25,20 @@ class TrainCommand:
     Writes model.safetensors (best epoch), last.safetensors, scores.json, history.csv and TensorBoard logs to a folder.
     """
 
-    recipe: Annotated[str, Positional]
+    recipe: Annotated[str, Positional, arg(metavar="RECIPE")]
     """Name of the recipe; `heatpoint recipes` lists them."""
     data: DataConfig
     model: ModelConfig
     optimization: OptimizationConfig
     augmentation: Augmentation
     machine: Machine
-    option: UseAppendAction[tuple[str, ...]] = ()
-    """KEY=VALUE, an option of the localizer such as num_samples=30 or readout=dark; repeat it for more."""
+    option: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """An option of the localizer such as num_samples=30 or readout=top_k:k=25; repeat it for more."""
     seed: int = 0
     """Of everything random. The same seed gives the same weights on the same CPU."""
-    data_root: Path | None = None
+    data_root: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder that holds the data sets. Left out: the environment variable HEATPOINT_DATA."""
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder of the run. Left out: runs/RECIPE-seedN."""
     resume: bool = False
     """Continue the run in the folder from its last whole epoch."""
@@ -47,17 +47,16 @@ class TrainCommand:
 def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command, recipe = parse(arguments)
-    from rich.console import Console
 
-    from heatpoint.cli.tables import print_scores
+    from heatpoint.cli.tables import make_console, print_scores
     from heatpoint.training import fit
 
-    console = Console()
+    console = make_console()
     out = command.out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     result = fit(recipe, out=out, data_root=command.data_root, resume=command.resume, machine=command.machine)
     if result.scores:
         print_scores(result.scores, console)
-        console.print(f"weights: {result.paths['best']}", highlight=False)
+        console.print(f"weights: {result.paths['best']}", highlight=False, soft_wrap=True)
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainCommand, Recipe]:

@@ -17,6 +17,7 @@ from heatpoint.training.locating import locate
 from heatpoint.training.weights import Trained, load_weights
 from heatpoint.transforms import warp
 
+Box = tuple[float, float, float, float]
 ImageSource = str | Path | npt.NDArray[np.uint8]
 
 
@@ -29,6 +30,8 @@ class Predictor:
     Args:
         trained: Network, localizer, recipe and skeleton.
         flip_test: Average over the image and its mirror image; None takes the recipe's choice.
+        refinements: How often a box is made from the points just found and looked at again, where no boxes are given and the
+            recipe's boxes are tight ones (P1).
         batch_size: Boxes at a time.
         device: Where the network runs; None leaves it where it is.
     """
@@ -38,11 +41,13 @@ class Predictor:
         trained: Trained,
         *,
         flip_test: bool | None = None,
+        refinements: int = 2,
         batch_size: int = 32,
         device: torch.device | str | None = None,
     ) -> None:
         self.trained = trained
         self.flip_test = trained.recipe.data.flip_test if flip_test is None else flip_test
+        self.refinements = refinements
         self.batch_size = batch_size
         self.device = torch.device(device) if device is not None else next(trained.model.parameters()).device
         trained.model.to(self.device).eval()
@@ -68,8 +73,9 @@ class Predictor:
 
         Args:
             image: A path, or (H, W, 3) uint8 RGB.
-            boxes: (x1, y1, x2, y2) of each object: the coordinates of its first and last pixel. None: the whole image is
-                one box, which suits a picture that is filled by the object.
+            boxes: (x1, y1, x2, y2) of each object: the coordinates of its first and last pixel. None: there is one object,
+                which fills a good part of the image. If the recipe's boxes are tight (P1), the box is found from the whole
+                image by repeated looks, see `refinements`.
 
         Returns:
             One prediction per box, in image pixels.
@@ -80,30 +86,30 @@ class Predictor:
         """
         pixels = load_image(Path(image) if isinstance(image, str) else image)
         source = "" if isinstance(image, np.ndarray) else str(image)
-        whole, framed = self._frames(pixels, boxes)
-        found: list[Prediction] = []
-        for start in range(0, len(whole), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            found += self._predict(pixels, source, whole[part], framed[part])
+        if boxes is not None:
+            return self._locate(pixels, source, [_box(box) for box in boxes], self.trained.recipe.data.padding)
+        height, width = pixels.shape[:2]
+        # The image is the crop: growing it would only add black borders.
+        found = self._locate(pixels, source, [(0.0, 0.0, width - 1.0, height - 1.0)], 1.0)
+        for _ in range(self.refinements if self.trained.recipe.data.box_policy == "P1" else 0):
+            box = np.concatenate([found[0].points.min(axis=0), found[0].points.max(axis=0)])
+            found = self._locate(pixels, source, [_box(box)], self.trained.recipe.data.padding)
         return found
 
-    def _frames(
-        self, pixels: npt.NDArray[np.uint8], boxes: Sequence[Sequence[float]] | FloatArray | None
-    ) -> tuple[list[tuple[float, float, float, float]], list[Frame]]:
-        data = self.trained.recipe.data
-        height, width = pixels.shape[:2]
-        padding = data.padding
-        if boxes is None:
-            # The image is the crop: growing it would only add black borders.
-            boxes, padding = [(0.0, 0.0, width - 1.0, height - 1.0)], 1.0
-        whole = [_box(box) for box in boxes]
-        return whole, [Frame.from_box(box, (data.input, data.input), padding=padding) for box in whole]
+    def _locate(self, pixels: npt.NDArray[np.uint8], source: str, boxes: list[Box], padding: float) -> list[Prediction]:
+        size = self.trained.recipe.data.input
+        frames = [Frame.from_box(box, (size, size), padding=padding) for box in boxes]
+        found: list[Prediction] = []
+        for start in range(0, len(boxes), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            found += self._predict(pixels, source, boxes[part], frames[part])
+        return found
 
     def _predict(
         self,
         pixels: npt.NDArray[np.uint8],
         source: str,
-        boxes: list[tuple[float, float, float, float]],
+        boxes: list[Box],
         frames: list[Frame],
     ) -> list[Prediction]:
         crops = np.stack([warp(pixels, frame).transpose(2, 0, 1) for frame in frames])
@@ -125,7 +131,7 @@ class Predictor:
         ]
 
 
-def _box(box: Sequence[float] | FloatArray) -> tuple[float, float, float, float]:
+def _box(box: Sequence[float] | FloatArray) -> Box:
     values = tuple(float(value) for value in box)
     if len(values) != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
         rule = "hold boxes (x1, y1, x2, y2) with x2 > x1 and y2 > y1"

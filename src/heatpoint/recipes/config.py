@@ -28,6 +28,8 @@ class DataConfig:
     """Factor on both sides of the box."""
     validation_fraction: float = 0.05
     """Share of the training split that is held out to choose the best epoch."""
+    test_split: str = "test"
+    """Split that the best epoch is scored on at the end. Empty: none."""
     flip_test: bool = True
     """Average the points of each image and of its mirror image, in coordinates, when testing."""
     normalizer: str = ""

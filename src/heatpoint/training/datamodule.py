@@ -29,7 +29,7 @@ class PointDataModule(lightning.LightningDataModule):
         self.train_data = ExampleDataset(train_set, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed)
         self.validation_data = ExampleDataset(validation_set, recipe.data)
 
-    def setup(self, stage: str) -> None:
+    def preload(self) -> None:
         """Decodes the images into memory, before workers fork; a broken file shows here, before any training."""
         self.train_data.preload()
         self.validation_data.preload()

@@ -13,10 +13,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from heatpoint._checks import message
-from heatpoint.datasets import PointSet
+from heatpoint._checks import message, one_of
 from heatpoint.localizers import make_localizer
 from heatpoint.recipes.config import Recipe
 from heatpoint.training.checkpoints import BEST, HISTORY, LAST, RESUME, AtomicCheckpointIO, RunFiles, check_resumable
@@ -74,16 +74,17 @@ def fit(
     out, machine, console = Path(out), machine or Machine(), console or Console()
     root = None if data_root is None else Path(data_root)
     checkpoint = _checked_out(out, recipe, resume)
-    train_set, validation_set = hold_out(read_split(recipe.data, root, "train"), recipe.data.validation_fraction)
-    _require_images(recipe, train_set, validation_set)
-    with torch.random.fork_rng(devices=[]):
-        module = _module(recipe, train_set)
+    data = _data(recipe, root, machine)
+    files = RunFiles(out)
+    with torch.random.fork_rng(devices=[]), quiet_lightning():
+        module = _module(recipe, data)
+        trainer = _trainer(recipe, files, machine, console)
+        # Until here nothing is written: a mistake in the recipe, the data or the flags leaves no trace.
         write_json(out / RECIPE, recipe.to_dict())
-        files = RunFiles(out)
-        _train(module, train_set, validation_set, files, machine, console, checkpoint)
+        _run(trainer, module, data, checkpoint)
     paths = {"best": out / BEST, "last": out / LAST, "history": out / HISTORY, "recipe": out / RECIPE}
     scores: dict[str, Any] = {}
-    if _is_first_process():
+    if recipe.data.test_split and _is_first_process():
         scores = _score(recipe, out, root, files)
         paths["scores"] = out / SCORES
     return FitResult(scores, paths)
@@ -105,43 +106,43 @@ def _checked_out(out: Path, recipe: Recipe, resume: bool) -> Path | None:
     return None
 
 
-def _require_images(recipe: Recipe, train_set: PointSet, validation_set: PointSet) -> None:
-    for split in (train_set, validation_set):
-        if not len(split):
-            rule = "leave at least one image to train on and one to validate with"
-            got = f"{len(train_set)} and {len(validation_set)}"
-            raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
-    name = recipe.data.normalizer
-    if name and name not in train_set.skeleton.normalizers:
-        names = ", ".join(train_set.skeleton.normalizers)
-        raise ValueError(message("train", "normalizer", f"be one of {names}", repr(name)))
+def _data(recipe: Recipe, root: Path | None, machine: Machine) -> PointDataModule:
+    """Reads and decodes what is trained on, so that a broken file shows before anything is written."""
+    if recipe.data.test_split:
+        read_split(recipe.data, root, recipe.data.test_split)
+    train_set, validation_set = hold_out(read_split(recipe.data, root, "train"), recipe.data.validation_fraction)
+    if not len(train_set) or not len(validation_set):
+        rule = "leave at least one image to train on and one to validate with"
+        got = f"{len(train_set)} and {len(validation_set)}"
+        raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
+    name, known = recipe.data.normalizer, train_set.skeleton.normalizers
+    if name:
+        one_of("train", "normalizer", name, known)
+    elif not known:
+        remedy = "Add one to the skeleton: errors are compared by it."
+        raise ValueError(message("train", "skeleton", "have a normalizer", "none", remedy))
+    data = PointDataModule(recipe, train_set, validation_set, workers=machine.workers)
+    data.preload()
+    return data
 
 
-def _module(recipe: Recipe, train_set: PointSet) -> PointModule:
+def _module(recipe: Recipe, data: PointDataModule) -> PointModule:
+    skeleton = data.train_data.point_set.skeleton
     torch.manual_seed(derive(recipe.seed, WEIGHTS))
-    model, grid = build_model(recipe, train_set.skeleton.num_points, pretrained=recipe.model.pretrained)
+    model, grid = build_model(recipe, skeleton.num_points, pretrained=recipe.model.pretrained)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
-    return PointModule(model, localizer, grid, recipe=recipe, skeleton=train_set.skeleton)
+    return PointModule(model, localizer, grid, recipe=recipe, skeleton=skeleton)
 
 
-def _train(
-    module: PointModule,
-    train_set: PointSet,
-    validation_set: PointSet,
-    files: RunFiles,
-    machine: Machine,
-    console: Console,
-    checkpoint: Path | None,
-) -> None:
-    given = module.recipe.optimization
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            max_epochs=given.epochs,
+def _trainer(recipe: Recipe, files: RunFiles, machine: Machine, console: Console) -> lightning.Trainer:
+    try:
+        return lightning.Trainer(
+            max_epochs=recipe.optimization.epochs,
             accelerator=machine.accelerator,
             devices=machine.devices,
             strategy=machine.strategy,
             precision=machine.precision,
-            gradient_clip_val=given.clip_norm or None,
+            gradient_clip_val=recipe.optimization.clip_norm or None,
             logger=TensorBoardLogger(files.out, name="tensorboard", version=""),
             callbacks=[EpochProgress(files, console), files],
             plugins=[AtomicCheckpointIO()],
@@ -150,21 +151,26 @@ def _train(
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        data = PointDataModule(module.recipe, train_set, validation_set, workers=machine.workers)
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit of the process and goes deaf to it: a library must do neither.
-            raise KeyboardInterrupt from None
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, handler)
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(f"train: {machine} does not suit this machine: {error}") from error
+
+
+def _run(trainer: lightning.Trainer, module: PointModule, data: PointDataModule, checkpoint: Path | None) -> None:
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit of the process and goes deaf to it: a library must do neither.
+        raise KeyboardInterrupt from None
+    finally:
+        if on_main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _score(recipe: Recipe, out: Path, root: Path | None, files: RunFiles) -> dict[str, Any]:
     """Scores the best weights on the test split, and writes the scores beside and into them."""
-    found = evaluate(out / BEST, data_root=root)
+    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split)
     seconds = [row["seconds"] for row in files.history]
     found["seconds_per_epoch"] = median(seconds)
     found["seconds_training"] = round(sum(seconds), 3)
