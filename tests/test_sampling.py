@@ -1,7 +1,9 @@
 """Samples of a map: both formulas against loops and the published code's numbers, their laws, their limits, their memory."""
 
 import functools
+import importlib.util
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from heatpoint.expectation import expected_position
 from heatpoint.sampling import Noise, gumbel_max, gumbel_softmax, sampling_argmax
 from heatpoint.support import Grid, Points
 from oracles_sampling import mixture_cdf, paper_sample, released_sample, softmax, weights_of
+from pages import ROOT, code_blocks, page, run_sessions
 
 BATCH = (2, 3)
 GRIDS = {
@@ -626,6 +629,43 @@ def test_published_3d_code(goldens, name, dtype, ending):
     evaluated = expected_position(logits.flatten(2).softmax(-1), grid)
     torch.testing.assert_close(evaluated, torch.from_numpy(arrays["eval_pred_jts" + ending]), rtol=0, atol=value)
     check_published_weights(arrays, ending, value, *released_weights(logits, grid, noise, temperature, basis))
+
+
+# The page about sampling
+
+
+def measurement():
+    """docs/measure_sampling_variance.py as a module."""
+    path = ROOT / "docs" / "measure_sampling_variance.py"
+    spec = importlib.util.spec_from_file_location("measure_sampling_variance", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_variances_on_the_page_are_what_is_measured():
+    script, rows = (
+        measurement(),
+        re.findall(r"^\| ([\d.]+) \|((?: [\d.]+ ± [\d.]+ \|)+)$", page("docs/sampling.md"), re.M),
+    )
+    assert [float(temperature) for temperature, _ in rows] == list(script.TEMPERATURES)
+    for temperature, cells in rows:
+        stated = [tuple(map(float, cell)) for cell in re.findall(r"([\d.]+) ± ([\d.]+)", cells)]
+        for (formula, basis), (share, error) in zip(script.COLUMNS, stated, strict=True):
+            found, spread = script.share_of_variance(formula, basis, float(temperature), num_samples=1000, seed=1)
+            # Two independent measurements, 5 standard errors of their difference, and the rounding of the figures:
+            # 16 comparisons at 6e-7 each if the errors are normal.
+            assert abs(found - share) < 5 * math.hypot(spread, error) + 1e-4
+
+
+def test_the_sessions_on_the_page_run():
+    run_sessions(code_blocks(page("docs/sampling.md"), "python"), {})
+
+
+def test_the_share_of_exact_draws_on_the_page():
+    # The map's variance of 4 cells² per axis, and that of a triangle.
+    assert f"{(4 + Triangular().variance) / 4:.3f}" == "1.042"
+    assert "have 1.042" in page("docs/sampling.md")
 
 
 # Errors

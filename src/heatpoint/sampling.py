@@ -19,9 +19,11 @@ from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
 from heatpoint._numerics import full_precision, log_probabilities
 from heatpoint.basis import Basis, Gaussian, Triangular, check_basis_on_points, make_basis
 from heatpoint.expectation import expected_position, marginal_position
+from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
 from heatpoint.support import Grid, Points, Support, check_support
 
 __all__ = ["Noise", "gumbel_max", "gumbel_softmax", "sampling_argmax"]
+__all__ += ["Constant", "Exponential", "Linear", "Released2D", "Released3D", "Schedule", "make_schedule"]
 
 Formula = Literal["paper", "released"]
 FORMULAS: tuple[Formula, ...] = ("paper", "released")
