@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from heatpoint._checks import unknown_name
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise ValueError(unknown_name("heatpoint", "the verb", verb, VERBS))
         module, _ = VERBS[verb]
-        importlib.import_module(f"heatpoint.cli.{module}").run(rest)
+        _load(module).run(rest)
     except USER_ERRORS as error:
         if os.environ.get("HEATPOINT_TRACEBACK", "0") not in ("", "0"):
             raise
@@ -59,6 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("heatpoint: stopped. A run of train continues with --resume.", file=sys.stderr)
         return 130
     return 0
+
+
+def _load(module: str) -> Any:
+    try:
+        return importlib.import_module(f"heatpoint.cli.{module}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "heatpoint":
+            raise
+        raise ValueError(
+            f"the package {error.name!r} is not installed. Run: pip install 'heatpoint[train]'"
+        ) from error
 
 
 def overview() -> str:
