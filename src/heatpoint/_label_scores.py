@@ -1,0 +1,158 @@
+"""Scores of a map against a target map: rounded labels for cross-entropies, Gaussians for map errors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from heatpoint._checks import message, one_of
+from heatpoint._numerics import full_precision, log_probabilities, promote
+from heatpoint._score_inputs import fit_target, flat_and_target
+from heatpoint.rounding import activation_probabilities, gaussian_map, round_to_cells
+from heatpoint.support import Grid, check_grid
+
+Label = Literal["random", "expected"]
+LABELS: tuple[Label, ...] = ("random", "expected")
+MapError = Literal["mse", "mae", "smooth_l1"]
+MAP_ERRORS = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "smooth_l1": functional.smooth_l1_loss,
+}
+
+
+@full_precision
+def rounded_cross_entropy(
+    logits: Tensor,
+    grid: Grid,
+    target: Tensor,
+    *,
+    label: Label = "random",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Cross-entropy over space against a randomly rounded target: −log π at the label's cell (Randomized Rounding, Eq. 7, 15).
+
+    With ``label="expected"`` it is Σ_i a_i (−log π_i) with a_i the activation probabilities of Eq. 14 and 22, the mean of
+    the random label's loss over all roundings. The loss is linear in the label, so its gradient is the expected gradient
+    as well, without the noise of the draw.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: A Grid.
+        target: (*batch, D), in the grid's coordinates; rounded into the grid.
+        label: "random" or "expected".
+        generator: Source of the rounding, for label="random".
+
+    Returns:
+        (*batch), in nats; +inf, with a finite gradient, where the label lies on a forbidden cell. Gradients flow to logits.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the shapes disagree or label is unknown.
+
+    >>> logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    >>> rounded_cross_entropy(logits, Grid((3,), offset=0), torch.tensor([[0.5]]), label="expected")
+    tensor([1.0397])
+    """
+    check_grid("rounded_cross_entropy", grid)
+    flat, target = flat_and_target("rounded_cross_entropy", logits, grid, target)
+    log_p = log_probabilities("rounded_cross_entropy", flat)
+    label_map = _label_map("rounded_cross_entropy", grid, target.expand(*log_p.shape[:-1], -1), label, generator)
+    return -_weighted(label_map, log_p).sum(dim=-1)
+
+
+@full_precision
+def two_channel_cross_entropy(
+    logits: Tensor,
+    grid: Grid,
+    target: Tensor,
+    *,
+    label: Label = "random",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Cross-entropy per cell between "not here" and "here", averaged over the cells (Randomized Rounding, Eq. 7).
+
+    The published head of the paper ends in two channels per point, and its decoder reads channel 1; its training code was
+    not published, so the mean over cells is the expectation of Eq. 7 as printed. The random label is 1 at the cell that
+    the target is rounded to; the expected one is that label's mean, as in `rounded_cross_entropy`.
+
+    Args:
+        logits: (*batch, 2, *grid.shape): channel 0 "not here", channel 1 "here".
+        grid: A Grid.
+        target: (*batch, D), in the grid's coordinates.
+        label: "random" or "expected".
+        generator: Source of the rounding, for label="random".
+
+    Returns:
+        (*batch), in nats. Gradients flow to logits.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the shapes disagree or label is unknown.
+
+    >>> two_channel_cross_entropy(torch.zeros(3, 2, 5), Grid((5,)), torch.tensor([1.0]))
+    tensor([0.6931, 0.6931, 0.6931])
+    """
+    check_grid("two_channel_cross_entropy", grid)
+    flat = grid.flatten("two_channel_cross_entropy", logits)
+    if flat.ndim < 2 or flat.shape[-2] != 2:
+        rule = f"be (*batch, 2, *grid.shape) with grid.shape {grid.shape}"
+        raise ValueError(message("two_channel_cross_entropy", "logits", rule, tuple(logits.shape)))
+    log_p = log_probabilities("two_channel_cross_entropy", flat.transpose(-1, -2))
+    batch = tuple(flat.shape[:-2])
+    target = fit_target("two_channel_cross_entropy", batch, grid, target, log_p.dtype).expand(*batch, grid.ndim)
+    here = _label_map("two_channel_cross_entropy", grid, target, label, generator)
+    return -_weighted(torch.stack([1 - here, here], dim=-1), log_p).sum(dim=-1).mean(dim=-1)
+
+
+@full_precision
+def map_error(
+    maps: Tensor,
+    grid: Grid,
+    target: Tensor,
+    *,
+    kind: MapError = "mse",
+    sigma_cells: float = 2.0,
+) -> Tensor:
+    """The mean over cells of the error of a map against the Gaussian target map (Randomized Rounding, Eq. 3 and 6).
+
+    Args:
+        maps: (*batch, *grid.shape): values, not logits; no softmax is taken.
+        grid: A Grid.
+        target: (*batch, D), in the grid's coordinates; the Gaussian has its peak of 1 there, between cells too.
+        kind: "mse" (Eq. 6), "mae" or "smooth_l1" (quadratic within 1).
+        sigma_cells: Standard deviation of the target map, in cells.
+
+    Returns:
+        (*batch). Gradients flow to maps.
+
+    Raises:
+        TypeError: If grid is not a Grid.
+        ValueError: If the shapes disagree or kind is unknown.
+
+    >>> map_error(torch.zeros(1, 5), Grid((5,), offset=0), torch.tensor([[2.0]]), kind="mae", sigma_cells=0.01)
+    tensor([0.2000])
+    """
+    check_grid("map_error", grid)
+    flat = promote(grid.flatten("map_error", maps))
+    one_of("map_error", "kind", kind, MAP_ERRORS)
+    target = fit_target("map_error", tuple(flat.shape[:-1]), grid, target, flat.dtype)
+    wanted = grid.flatten("map_error", gaussian_map(target, grid, sigma_cells=sigma_cells))
+    return MAP_ERRORS[kind](flat, wanted.expand_as(flat), reduction="none").mean(dim=-1)
+
+
+def _label_map(function: str, grid: Grid, target: Tensor, label: Label, generator: torch.Generator | None) -> Tensor:
+    """Probability of each cell to be the label, (*batch, cells): one-hot for a drawn label."""
+    one_of(function, "label", label, LABELS)
+    if label == "expected":
+        return grid.flatten(function, activation_probabilities(target, grid))
+    index = grid.ravel(round_to_cells(target, grid, mode="random", generator=generator))
+    return functional.one_hot(index, grid.num_cells).to(target.dtype)
+
+
+def _weighted(weights: Tensor, log_p: Tensor) -> Tensor:
+    """weights · log_p with 0 · −inf = 0."""
+    return weights * torch.where(weights > 0, log_p, 0.0)

@@ -1,0 +1,30 @@
+"""What every score checks of its arguments."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message
+from heatpoint._numerics import promote
+from heatpoint.support import Support, check_support
+
+
+def flat_and_target(function: str, logits: Tensor, grid: Support, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits as (*batch, cells), in float32 or float64, and the target in their dtype, after checking the shapes."""
+    check_support(function, grid)
+    flat = promote(grid.flatten(function, logits))
+    return flat, fit_target(function, tuple(flat.shape[:-1]), grid, target, flat.dtype)
+
+
+def fit_target(function: str, batch: tuple[int, ...], grid: Support, target: Tensor, dtype: torch.dtype) -> Tensor:
+    """The target in `dtype`; raises ValueError unless it is (…, D) with dimensions that broadcast to `batch`."""
+    grid.check_points(function, target)
+    try:
+        fits = tuple(torch.broadcast_shapes(target.shape[:-1], batch)) == batch
+    except RuntimeError:
+        fits = False
+    if not fits:
+        rule = f"have the batch dimensions of the maps, {batch}, before its last"
+        raise ValueError(message(function, "target", rule, tuple(target.shape)))
+    return target.to(dtype)

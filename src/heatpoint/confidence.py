@@ -1,0 +1,140 @@
+"""How sure a map is of its point: one number per map, larger is surer.
+
+None of them is calibrated by itself: `mass_within` is the map's own probability that the error is at most a radius, which
+is the truth only as far as the map is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message
+from heatpoint._distances import difference
+from heatpoint._numerics import full_precision, log_probabilities
+from heatpoint._score_inputs import flat_and_target
+from heatpoint.basis import Basis, make_basis
+from heatpoint.density import Density
+from heatpoint.expectation import expected_position
+from heatpoint.support import Grid, Support, check_support
+
+
+@full_precision
+def peak(logits: Tensor, grid: Support) -> Tensor:
+    """The largest probability of a cell, max_i π_i: the confidence whose correlation with correctness Sampling-Argmax reports.
+
+    It depends on the stride and on where the target lies between cells: a target midway between two cells halves it.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+
+    Returns:
+        (*batch), in [1 / cells, 1].
+
+    Raises:
+        ValueError: If the shapes disagree.
+
+    >>> peak(torch.tensor([[0.0, 0.0, -torch.inf]]), Grid((3,)))
+    tensor([0.5000])
+    """
+    check_support("peak", grid)
+    return log_probabilities("peak", grid.flatten("peak", logits)).amax(dim=-1).exp()
+
+
+@full_precision
+def mass_within(
+    logits: Tensor,
+    grid: Support,
+    point: Tensor,
+    *,
+    radius: float | Tensor,
+    basis: str | Basis | Mapping[str, Any] = "triangular",
+) -> Tensor:
+    """P(|Y − point| ≤ radius) under the mixture density: the map's own probability that an error is at most `radius`.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+        point: (*batch, D), in the grid's coordinates: usually the located point.
+        radius: Greater than 0, in the grid's coordinates; one number or (*batch).
+        basis: Sub-distribution of a cell; on Points a Gaussian with its sigma.
+
+    Returns:
+        (*batch), in [0, 1]; see `Density.mass_within` for its accuracy.
+
+    Raises:
+        ValueError: If the shapes disagree or radius is not greater than 0.
+
+    >>> mass_within(torch.zeros(1, 4), Grid((4,), offset=0), torch.tensor([[1.5]]), radius=1.0, basis="uniform")
+    tensor([0.5000])
+    """
+    _, point = flat_and_target("mass_within", logits, grid, point)
+    if not isinstance(radius, Tensor) and not radius > 0:
+        raise ValueError(message("mass_within", "radius", "be greater than 0", radius))
+    return Density(logits, grid, basis=basis).mass_within(point, radius)
+
+
+@full_precision
+def negative_entropy(logits: Tensor, grid: Support) -> Tensor:
+    """Σ_i π_i log π_i over the cells, in nats.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+
+    Returns:
+        (*batch), from −log(cells) for a uniform map to 0 for a single cell.
+
+    Raises:
+        ValueError: If the shapes disagree.
+
+    >>> negative_entropy(torch.tensor([[0.0, 0.0, -torch.inf]]), Grid((3,)))
+    tensor([-0.6931])
+    """
+    check_support("negative_entropy", grid)
+    log_p = log_probabilities("negative_entropy", grid.flatten("negative_entropy", logits))
+    return (log_p.exp() * torch.where(log_p == -torch.inf, 0.0, log_p)).sum(dim=-1)
+
+
+@full_precision
+def covariance(logits: Tensor, grid: Support, *, basis: str | Basis | Mapping[str, Any] | None = None) -> Tensor:
+    """The covariance of the map about its mean: Σ_i π_i (y_i − E y)(y_i − E y)ᵀ, plus the variance of the basis.
+
+    On a cyclic axis the mean is the circular one and deviations are taken the short way around, so that an ellipse can be
+    drawn there too (`Density.covariance`, a moment of a law on the line, raises).
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+        basis: Sub-distribution of a cell, or None for point masses at the centres.
+
+    Returns:
+        (*batch, D, D), in units of the coordinates squared.
+
+    Raises:
+        ValueError: If the shapes disagree.
+
+    >>> covariance(torch.zeros(1, 2), Grid((2,), stride=2))
+    tensor([[[1.]]])
+    """
+    check_support("covariance", grid)
+    weights = log_probabilities("covariance", grid.flatten("covariance", logits)).exp()
+    centers = grid.cell_centers(dtype=weights.dtype, device=weights.device)
+    centers = centers.flatten(0, -2) if isinstance(grid, Grid) else centers
+    deviations = difference(centers, expected_position(weights, grid)[..., None, :], grid)
+    spread = torch.einsum("...i,...ia,...ib->...ab", weights, deviations, deviations)
+    if basis is None:
+        return spread
+    scales = torch.tensor(grid.strides if isinstance(grid, Grid) else (1.0,) * grid.ndim, dtype=weights.dtype)
+    return spread + torch.diag(scales.to(weights.device) ** 2 * make_basis(basis).variance)
+
+
+CONFIDENCES: dict[str, Callable[..., Tensor]] = {
+    "peak": peak,
+    "mass_within": mass_within,
+    "negative_entropy": negative_entropy,
+}
