@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from heatpoint._checks import message, one_of
+from heatpoint._warp import FloatImage, warp
 from heatpoint.datasets.sample import Box, Image, Sample, load_image
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import FloatArray, Frame, about, compose, flip_matrix, resize_matrix
+from heatpoint.support import Frame, about, compose, flip_matrix
 
-FloatImage = npt.NDArray[np.float32]
+__all__ = [
+    "POLICIES",
+    "Augmentation",
+    "Example",
+    "augment_frame",
+    "box_of",
+    "erase",
+    "make_example",
+    "photometric",
+    "warp",
+]
 
 POLICIES = {
     "P1": "tight box around the visible points",
@@ -159,44 +168,6 @@ def augment_frame(frame: Frame, augmentation: Augmentation, rng: np.random.Gener
     return frame.then(matrix), flipped
 
 
-def warp(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame) -> FloatImage:
-    """Samples an image on the input's pixels, anti-aliased, 0 outside the image.
-
-    Where the frame shrinks the image, it is first halved by 2x2 means as often as it can be without falling below the
-    input's resolution; what shrinking is left is done by sampling at twice the input's resolution and taking 2x2 means.
-    Each step composes its exact half-pixel matrix, so that a feature at p lies at frame.to_input(p).
-
-    Args:
-        image: (H, W, 3) uint8, or float32 in [0, 1].
-        frame: Image to input.
-
-    Returns:
-        (height, width, 3) float32 in [0, 1]; bilinear weights in float, nothing is rounded to 8 bits.
-
-    >>> warp(np.full((5, 7, 3), 255, dtype=np.uint8), Frame(np.eye(2, 3), (4, 3))).shape
-    (3, 4, 3)
-    """
-    width, height = frame.size
-    shrink = 1 / math.sqrt(abs(float(np.linalg.det(frame.matrix[:, :2]))))
-    halvings = max(0, math.floor(math.log2(shrink)))
-    region, matrix = _crop(image, frame, 2**halvings)
-    if region.size == 0:
-        return np.zeros((height, width, 3), dtype=np.float32)
-    for _ in range(halvings):
-        region = _halve(region)
-        matrix = compose(matrix, resize_matrix(2, 2))
-    doubled = shrink > 2**halvings
-    if doubled:
-        matrix = compose(resize_matrix(2, 2), matrix)
-    target = (2 * width, 2 * height) if doubled else (width, height)
-    result: FloatImage = cv2.warpAffine(region, matrix, target, flags=cv2.INTER_LINEAR, borderValue=0)
-    if doubled:
-        result = _halve(result)
-    if image.dtype == np.uint8:
-        result *= np.float32(1 / 255)
-    return result
-
-
 def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
     """Random brightness, contrast and saturation, in this order, with torchvision's definitions.
 
@@ -317,25 +288,3 @@ def make_example(
         frame=frame,
         flipped=flipped,
     )
-
-
-def _crop(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame, multiple: int) -> tuple[FloatImage, FloatArray]:
-    """The part of the image that the frame shows, as float with sides of a multiple, and its matrix to the input."""
-    right, bottom = frame.size[0] - 0.5, frame.size[1] - 0.5
-    corners = frame.to_image(np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
-    # Bilinear weights reach one pixel of the halved image further than the corners.
-    margin = 2 * multiple
-    limit = np.array([image.shape[1], image.shape[0]])
-    start = np.clip(np.floor(corners.min(axis=0)).astype(int) - margin, 0, limit)
-    stop = np.clip(np.ceil(corners.max(axis=0)).astype(int) + margin + 1, start, limit)
-    region = image[start[1] : stop[1], start[0] : stop[0]].astype(np.float32)
-    rows, columns = -region.shape[0] % multiple, -region.shape[1] % multiple
-    if region.size and (rows or columns):
-        region = cv2.copyMakeBorder(region, 0, rows, 0, columns, cv2.BORDER_CONSTANT, value=0)
-    shift = np.array([[1.0, 0.0, start[0]], [0.0, 1.0, start[1]]])
-    return region, compose(frame.matrix, shift)
-
-
-def _halve(image: FloatImage) -> FloatImage:
-    result: FloatImage = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return result

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from heatpoint.datasets.coco import coco, read_coco
-from heatpoint.datasets.deeplabcut import mirror_mouse, openfield_mouse, read_deeplabcut
-from heatpoint.datasets.faces300w import faces300w, read_faces300w, read_pts
-from heatpoint.datasets.mtfl import mtfl, read_mtfl
+from heatpoint.datasets.coco import open_coco, read_coco
+from heatpoint.datasets.deeplabcut import open_mirror_mouse, open_openfield_mouse, read_deeplabcut
+from heatpoint.datasets.faces300w import open_faces300w, read_faces300w, read_pts
+from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
 from heatpoint.datasets.sample import (
     PointSet,
     Sample,
@@ -17,15 +17,15 @@ from heatpoint.datasets.sample import (
     require_folder,
     resolve_data_root,
 )
-from heatpoint.datasets.synthetic import render_face, synthetic, synthetic_faces
+from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
 
 DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
-    "coco": coco,
-    "faces300w": faces300w,
-    "mirror_mouse": mirror_mouse,
-    "mtfl": mtfl,
-    "openfield_mouse": openfield_mouse,
-    "synthetic_faces": synthetic,
+    "coco": open_coco,
+    "faces300w": open_faces300w,
+    "mirror_mouse": open_mirror_mouse,
+    "mtfl": open_mtfl,
+    "openfield_mouse": open_openfield_mouse,
+    "synthetic_faces": open_synthetic_faces,
 }
 
 __all__ = [

@@ -69,7 +69,7 @@ def read_coco(
     return PointSet(name, split, skeleton, tuple(samples), protocol)
 
 
-def coco(data_root: Path | str | None, split: str) -> PointSet:
+def open_coco(data_root: Path | str | None, split: str) -> PointSet:
     """COCO person keypoints under `data_root`/coco, in the folders of the 2017 download; split "train" or "val"."""
     root = require_folder("coco", resolve_data_root(data_root) / "coco")
     return read_coco(root / f"annotations/person_keypoints_{split}2017.json", root / f"{split}2017", split=split)

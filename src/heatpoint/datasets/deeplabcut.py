@@ -72,8 +72,8 @@ def _animal(name: str, data_root: Path | str | None, split: str) -> PointSet:
     return read_deeplabcut(folder / "CollectedData.csv", name, split=split, name=name)
 
 
-openfield_mouse = partial(_animal, "openfield_mouse")
-mirror_mouse = partial(_animal, "mirror_mouse")
+open_openfield_mouse = partial(_animal, "openfield_mouse")
+open_mirror_mouse = partial(_animal, "mirror_mouse")
 
 
 def _header(rows: Sequence[Sequence[str]], skeleton: Skeleton) -> tuple[int, list[tuple[int, int]], list[str]]:

@@ -184,7 +184,7 @@ def _brow(face: Face, side: int) -> FloatArray:
     outer, inner = face.brow(side)
     share = np.linspace(0, 1, 9)[:, None]
     line = outer + share * (inner - outer) - 4 * share * (1 - share) * np.array([0.0, face.brow_arch])
-    thick = np.array([0.0, face.brow_thick]) * np.sqrt(np.maximum(np.sin(np.pi * share), 0))
+    thick = np.array([0.0, face.brow_thick]) * np.sqrt(4 * share * (1 - share))
     return _band(line - thick, line + thick)
 
 

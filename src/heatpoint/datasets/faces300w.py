@@ -76,7 +76,7 @@ def read_faces300w(root: Path | str, split: str) -> PointSet:
     return PointSet("faces300w", split, skeleton, tuple(samples), protocol)
 
 
-def faces300w(data_root: Path | str | None, split: str) -> PointSet:
+def open_faces300w(data_root: Path | str | None, split: str) -> PointSet:
     """300-W under `data_root`/faces300w; see `read_faces300w`."""
     return read_faces300w(resolve_data_root(data_root) / "faces300w", split)
 

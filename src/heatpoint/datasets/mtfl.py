@@ -48,7 +48,7 @@ def read_mtfl(root: Path | str, split: str) -> PointSet:
     return PointSet("mtfl", split, load_skeleton("face5"), tuple(samples), protocol)
 
 
-def mtfl(data_root: Path | str | None, split: str) -> PointSet:
+def open_mtfl(data_root: Path | str | None, split: str) -> PointSet:
     """MTFL under `data_root`/mtfl; see `read_mtfl`."""
     return read_mtfl(resolve_data_root(data_root) / "mtfl", split)
 

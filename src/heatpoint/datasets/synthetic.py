@@ -55,7 +55,7 @@ def synthetic_faces(num: int, *, size: int = 96, seed: int = 0, split: str = "tr
     return PointSet("synthetic_faces", split, load_skeleton("synthetic_face"), tuple(samples), protocol)
 
 
-def synthetic(data_root: Path | str | None, split: str) -> PointSet:
+def open_synthetic_faces(data_root: Path | str | None, split: str) -> PointSet:
     """The default synthetic faces: 2000 for training, 250 for validation, 500 for testing; needs no `data_root`."""
     check_split("synthetic_faces", split, SPLITS)
     return synthetic_faces(DEFAULT_COUNTS[split], split=split)
@@ -77,7 +77,7 @@ def render_face(rng: np.random.Generator, *, size: int = 96, degraded: bool = Tr
     ((64, 64, 3), (18, 2))
     """
     picture = _background(rng, size)
-    face, pose = Face.draw(rng), _Pose.draw(rng, size)
+    face, pose = Face.draw(rng), Pose.draw(rng, size)
     palette = Palette.draw(rng)
     shapes = face_shapes(face, palette, rng)
     counts = [len(polygon) for polygon, _, _ in shapes]
@@ -94,7 +94,7 @@ def render_face(rng: np.random.Generator, *, size: int = 96, degraded: bool = Tr
 
 
 @dataclass(frozen=True, eq=False)
-class _Pose:
+class Pose:
     """Turn of the head (radians), and size and place in the image."""
 
     yaw: float
@@ -104,7 +104,7 @@ class _Pose:
     center: FloatArray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, size: int) -> _Pose:
+    def draw(cls, rng: np.random.Generator, size: int) -> Pose:
         yaw, pitch, roll = np.radians(rng.uniform(-1, 1, 3) * np.array([32, 15, 25]))
         scale = size * rng.uniform(0.24, 0.31)
         center = (size - 1) / 2 + size * rng.uniform(-0.06, 0.06, 2)
