@@ -202,20 +202,19 @@ def sampling_argmax(
 
 
 def _weights(log_p: Tensor, uniform: Tensor, temperature: float, formula: Formula, is_recorded: bool) -> Tensor:
-    if formula == "released":
-        return _perturbed(log_p, uniform, noise_scale=1 / temperature, is_recorded=is_recorded).softmax(dim=-1)
-    return (_perturbed(log_p, uniform, noise_scale=1.0, is_recorded=is_recorded) / temperature).softmax(dim=-1)
+    scaled = log_p / temperature if formula == "paper" else log_p
+    return _perturbed(scaled, uniform, noise_scale=1 / temperature, is_recorded=is_recorded).softmax(dim=-1)
 
 
-def _perturbed(log_p: Tensor, uniform: Tensor, *, noise_scale: float, is_recorded: bool) -> Tensor:
-    """log π + scale · g, with g = −log(−log u)."""
+def _perturbed(scores: Tensor, uniform: Tensor, *, noise_scale: float, is_recorded: bool) -> Tensor:
+    """Scores + scale · g, with g = −log(−log u)."""
     if not is_recorded:
-        return log_p - noise_scale * (-uniform.log()).log()
+        return torch.sub(scores, uniform.log_().neg_().log_(), alpha=noise_scale)
     # 1 would be +inf. Uniforms lie below it, but those recorded in more digits than these may round up to it.
     uniform = uniform.clamp(max=1 - torch.finfo(uniform.dtype).eps / 2)
-    scores = log_p - noise_scale * (-uniform.log()).log()
-    nothing_left = scores.detach().amax(dim=-1, keepdim=True) == -torch.inf
-    return torch.where(nothing_left, log_p, scores)
+    perturbed = scores - noise_scale * (-uniform.log()).log()
+    nothing_left = perturbed.detach().amax(dim=-1, keepdim=True) == -torch.inf
+    return torch.where(nothing_left, scores, perturbed)
 
 
 def _paper_positions(
