@@ -131,9 +131,9 @@ print("heatpoint.inference" in sys.modules)
 
 
 def test_import_is_quick_loads_nothing_else_and_leaves_no_trace():
-    # The best of three: the machine may be busy, the import itself is not slower for it.
+    # The best of five: the machine may be busy, the import itself is not slower for it.
     runs = []
-    for _ in range(3):
+    for _ in range(5):
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=120)
         seconds, others, untouched, inference = done.stdout.splitlines()
         assert (others, untouched, inference, done.stderr) == ("[]", "True", "False", "")
