@@ -22,7 +22,8 @@ for name, point in {"mean": p.mean, "mode": p.mode, "median": p.median}.items():
     print(f"  {name:7s} x = {point[0]:5.1f}, y = {point[1]:5.1f}   P(error <= 8 px) = {p.mass_within(point, 8.0):.2f}")
 
 print("How sure?")
-print(f"  standard deviations {p.covariance.diagonal(dim1=-2, dim2=-1).sqrt().tolist()}, entropy {p.entropy():.2f} nats")
+deviation_x, deviation_y = p.covariance.diagonal().sqrt()
+print(f"  standard deviations {deviation_x:.1f} and {deviation_y:.1f} px, entropy {p.entropy():.2f} nats")
 left = p.marginal(0).cdf(torch.tensor([50.0]))
 print(f"  P(left of x = 50) = {left.item():.2f}")
 

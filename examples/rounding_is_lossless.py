@@ -17,7 +17,9 @@ for mode in ("floor", "round", "ceil"):
     cell = rounding.round_to_cells(point, grid, mode=mode)
     error = (grid.to_points(cell.double()) - point).norm()
     bias = rounding.quantization_bias(mode, grid).tolist()
-    print(f"{mode:5s} to cell {str(cell[0].tolist()):9s}      error {error:.3f} px; mean bias of this mode {bias} px per axis")
+    print(
+        f"{mode:5s} to cell {cell[0].tolist()!s:9s}      error {error:.3f} px; mean bias of this mode {bias} px per axis"
+    )
 
 generator = torch.Generator().manual_seed(0)
 draws = rounding.round_to_cells(point.expand(20_000, 2), grid, mode="random", generator=generator)

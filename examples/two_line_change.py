@@ -46,7 +46,9 @@ def train(name: str) -> None:
     with torch.no_grad():
         found = localizer.locate(model(images))
     error = (found.points - points).norm(dim=-1).mean()
-    print(f"{name:20s} mean error {error:.2f} px on a map whose cells are 4 px wide; confidence {found.confidence.mean():.2f}")
+    print(
+        f"{name:20s} mean error {error:.2f} px on a map whose cells are 4 px wide; confidence {found.confidence.mean():.2f}"
+    )
 
 
 if __name__ == "__main__":

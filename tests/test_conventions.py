@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-import heatpoint as hp
 import numpy as np
 import pytest
 import torch
+
+import heatpoint as hp
 from heatpoint.support import Frame, compose, flip_matrix, flip_points, resize_matrix
 from pages import code_blocks, page, run_sessions, sections
 
@@ -99,7 +100,7 @@ def test_convention_6() -> None:
     assert torch.equal(hp.soft_argmax(logits, grid, temperature=4.0), hp.soft_argmax(logits / 4.0, grid))
 
 
-@pytest.mark.parametrize("name", sorted(hp.LOCALIZERS))
+@pytest.mark.parametrize("name", sorted(hp.localizers.LOCALIZERS))
 def test_convention_7(name: str) -> None:
     run_rule(7)
     grid = hp.Grid((4, 5), stride=2)
