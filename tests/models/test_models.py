@@ -96,7 +96,7 @@ def test_imagenet_normalisation_is_inside_and_in_the_weights() -> None:
 
 def test_training_starts_at_nearly_uniform_maps() -> None:
     torch.manual_seed(2)
-    for backbone in ("small", "resnet18", "hrnet_w18_small"):
+    for backbone in ("resnet18", "hrnet_w18_small"):
         logits = make_model(backbone, num_points=5, input_size=64)(images((64, 64), batch=3))
         assert logits.abs().max() < 0.5
     layer = logits_layer(200, 100)

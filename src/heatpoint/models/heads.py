@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def logits_layer(inputs: int, num_maps: int) -> nn.Conv2d:
-    """The 1 x 1 convolution that ends every head: weights from N(0, 0.001²), bias 0, as SimplePose starts it.
+def logits_layer(inputs: int, num_maps: int, *, std: float = 0.001) -> nn.Conv2d:
+    """The 1 x 1 convolution that ends every network: weights from N(0, std²), bias 0.
 
-    Training then begins at nearly uniform maps, whatever the features.
+    At the default, which SimplePose publishes, training begins at nearly uniform maps, whatever the features.
 
     >>> layer = logits_layer(256, 68)
     >>> bool((layer.weight.abs() < 0.01).all()), bool((layer.bias == 0).all())
     (True, True)
     """
     layer = nn.Conv2d(inputs, num_maps, 1)
-    nn.init.normal_(layer.weight, std=0.001)
+    nn.init.normal_(layer.weight, std=std)
     nn.init.zeros_(layer.get_parameter("bias"))
     return layer
 

@@ -146,8 +146,9 @@ def scores_of(found: Found, point_set: PointSet, *, peaks: Tensor) -> dict[str, 
     skeleton = point_set.skeleton
     target = torch.stack([torch.from_numpy(sample.points) for sample in point_set.samples])
     visible = torch.stack([torch.from_numpy(sample.visible) for sample in point_set.samples])
+    has_points = visible.any(dim=1)  # A face without any has no error.
     per_face = {
-        name: nme(found.points, target, distances(point_set, target, name), visible=visible)
+        name: nme(found.points, target, distances(point_set, target, name), visible=visible)[has_points]
         for name in skeleton.normalizers
     }
     default = skeleton.default_normalizer
