@@ -210,12 +210,17 @@ def gaussian_mode(log_weights: Tensor, support: Support, axes: Sequence[Axis]) -
     variance = axes[0].basis.variance
     value, shift, fast = _uphill(point, log_weights, support, axes, variance)
     candidate = point + fast
+    eps = 4 * torch.finfo(point.dtype).eps
     for _ in range(MODE_STEPS):
         new_value, new_shift, new_fast = _uphill(candidate, log_weights, support, axes, variance)
-        climbs = (new_value >= value).unsqueeze(-1)
+        # Near the top a good step changes nothing but rounding.
+        climbs = (new_value >= value - eps * value.abs().clamp(min=1)).unsqueeze(-1)
         value = torch.maximum(value, new_value)
         point, shift = torch.where(climbs, candidate, point), torch.where(climbs, new_shift, shift)
-        candidate = point + torch.where(climbs, new_fast, shift)
+        step = torch.where(climbs, new_fast, shift)
+        if bool((step.abs() <= eps * point.abs().clamp(min=1)).all()):
+            break
+        candidate = point + step
     return point
 
 

@@ -22,10 +22,11 @@ from heatpoint.support import Grid, Points, Support
 
 # Cells to either side of the target whose distance, with its cone at 0, is integrated with more nodes.
 NEAR_CELLS = 2
-FAR_NODES = {"uniform": 3, "triangular": 3, "gaussian": 5}
-NEAR_NODES = {2: 12, 3: 6}
+FAR_NODES = {2: 3, 3: 3}
+FAR_NODES_GAUSSIAN = {2: 9, 3: 6}
+NEAR_NODES = {2: 18, 3: 8}
 SLICES = {2: 64, 3: 32}
-ENTROPY_NODES = {1: 16, 2: 4, 3: 2}
+ENTROPY_NODES = {1: 16, 2: 4, 3: 3}
 HERMITE_NODES = {1: 16, 2: 5, 3: 3}
 
 
@@ -74,7 +75,7 @@ def _squares_to_centers(support: Support, axes: Sequence[Axis], points: Tensor) 
 
 def _mean_l2_by_rules(weights: Tensor, grid: Grid, axes: Sequence[Axis], points: Tensor) -> Tensor:
     """Every cell takes a few nodes per axis; the cells around the target, where the distance has its cone, take more."""
-    few = FAR_NODES[axes[0].basis.name]
+    few = (FAR_NODES_GAUSSIAN if isinstance(axes[0].basis, Gaussian) else FAR_NODES)[grid.ndim]
     units = [axis.to_units(points[..., a]) for a, axis in enumerate(axes)]
     every = [axis.centers.long().expand(*u.shape, -1) for axis, u in zip(axes, units, strict=True)]
     rows = [_node_squares(axis, few, u, cell) for axis, u, cell in zip(axes, units, every, strict=True)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from heatpoint._checks import message, one_of
 from heatpoint._lattice import along, axis_steps, center_at, peak_index
-from heatpoint._numerics import full_precision, log_probabilities, promote
+from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint.expectation import expected_position
 from heatpoint.rounding import check_sigmas
 from heatpoint.support import Grid, Support, check_support
@@ -39,7 +39,7 @@ def soft_argmax(logits: Tensor, grid: Support, *, sign_gradient: bool = False, t
     """
     check_support("soft_argmax", grid)
     flat = _tempered("soft_argmax", logits, grid, temperature)
-    weights = log_probabilities("soft_argmax", flat).exp()
+    weights = probabilities("soft_argmax", flat)
     return expected_position(weights, grid, sign_gradient=sign_gradient)
 
 
@@ -89,7 +89,7 @@ def kernel_soft_argmax(
     else:
         forbidden = flat == -torch.inf
         windowed = torch.where(forbidden, flat, torch.where(forbidden, 0.0, flat) * log_kernel.exp())
-    return expected_position(log_probabilities("kernel_soft_argmax", windowed).exp(), grid)
+    return expected_position(probabilities("kernel_soft_argmax", windowed), grid)
 
 
 def _tempered(function: str, logits: Tensor, support: Support, temperature: float) -> Tensor:

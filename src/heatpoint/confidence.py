@@ -14,7 +14,7 @@ from torch import Tensor
 
 from heatpoint._checks import message
 from heatpoint._distances import difference
-from heatpoint._numerics import full_precision, log_probabilities
+from heatpoint._numerics import full_precision, log_probabilities, probabilities
 from heatpoint._score_inputs import flat_and_target
 from heatpoint.basis import Basis, make_basis
 from heatpoint.density import Density
@@ -122,7 +122,7 @@ def covariance(logits: Tensor, grid: Support, *, basis: str | Basis | Mapping[st
     tensor([[[1.]]])
     """
     check_support("covariance", grid)
-    weights = log_probabilities("covariance", grid.flatten("covariance", logits)).exp()
+    weights = probabilities("covariance", grid.flatten("covariance", logits))
     centers = grid.cell_centers(dtype=weights.dtype, device=weights.device)
     centers = centers.flatten(0, -2) if isinstance(grid, Grid) else centers
     deviations = difference(centers, expected_position(weights, grid)[..., None, :], grid)

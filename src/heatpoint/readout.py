@@ -15,7 +15,7 @@ from torch import Tensor
 from heatpoint._checks import message, one_of
 from heatpoint._dark import dark
 from heatpoint._lattice import axis_steps, center_at, onto_grid, outer, peak_index, wrapped
-from heatpoint._numerics import full_precision, log_probabilities, promote
+from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint._shift import quarter_shift, second_maximum_shift
 from heatpoint._soft import kernel_soft_argmax, soft_argmax
 from heatpoint.expectation import expected_position
@@ -219,7 +219,7 @@ def _mean_over(function: str, flat: Tensor, mask: Tensor, grid: Support, weighti
             is_empty, mask / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total)
         )
     else:
-        weights = log_probabilities(function, flat.masked_fill(~mask, -torch.inf)).exp()
+        weights = probabilities(function, flat.masked_fill(~mask, -torch.inf))
     if not isinstance(grid, Grid) or not grid.cyclic:
         return expected_position(weights, grid)
     # The mean of a handful of cells is exact over steps from one of them; the mean direction would bend it towards the middle.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from heatpoint._checks import message
 from heatpoint._lattice import along, axis_steps
-from heatpoint._numerics import full_precision, log_probabilities
+from heatpoint._numerics import full_precision, log_probabilities, probabilities
 from heatpoint.expectation import expected_position
 from heatpoint.support import Grid, Support, check_support
 
@@ -42,7 +42,7 @@ def variance_regularizer(logits: Tensor, grid: Support, *, target_variance: floa
     if not 0 <= target_variance < math.inf:
         remedy = "It is a variance, σ², not a standard deviation."
         raise ValueError(message("variance_regularizer", "target_variance", "be at least 0", target_variance, remedy))
-    weights = log_probabilities("variance_regularizer", grid.flatten("variance_regularizer", logits)).exp()
+    weights = probabilities("variance_regularizer", grid.flatten("variance_regularizer", logits))
     mean = expected_position(weights, grid)
     if not isinstance(grid, Grid):
         squares = (

@@ -27,7 +27,7 @@ from heatpoint._label_scores import (
     rounded_cross_entropy,
     two_channel_cross_entropy,
 )
-from heatpoint._numerics import full_precision, log_probabilities
+from heatpoint._numerics import full_precision, probabilities
 from heatpoint._score_inputs import flat_and_target
 from heatpoint.basis import Basis
 from heatpoint.density import Density
@@ -82,7 +82,7 @@ def error_of_expectation(
     """
     flat, target = flat_and_target("error_of_expectation", logits, grid, target)
     one_of("error_of_expectation", "distance", distance, DISTANCES)
-    points = expected_position(log_probabilities("error_of_expectation", flat).exp(), grid, sign_gradient=sign_gradient)
+    points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
     return norm(difference(points, target, grid), distance)
 
 
@@ -165,7 +165,7 @@ def expected_error(
         remedy = "The exact expectation has a gradient of its own; give num_samples to sample."
         raise ValueError(message("expected_error", "sign_gradient", "be False without num_samples", True, remedy))
     if basis is None:
-        return mean_distance(log_probabilities("expected_error", flat).exp(), grid, target, distance)
+        return mean_distance(probabilities("expected_error", flat), grid, target, distance)
     return Density(logits, grid, basis=basis).expected_distance(target, distance)
 
 
@@ -229,7 +229,7 @@ def crps(
         remedy = "A cumulative distribution needs a first cell; energy_score with basis=None works on a circle."
         raise ValueError(message("crps", "grid", "have no cyclic axis", grid, remedy))
     if basis is None:
-        weights = log_probabilities("crps", flat).exp()
+        weights = probabilities("crps", flat)
         return mean_distance(weights, grid, target, "l1") - 0.5 * mean_axis_gaps(weights, grid).sum(dim=-1)
     density = Density(logits, grid, basis=basis, truncate=truncate)
     return density.expected_distance(target, "l1") - 0.5 * density.expected_gap().sum(dim=-1)
@@ -284,7 +284,7 @@ def energy_score(
         if basis is not None:
             remedy = "Give num_samples, or basis=None for point masses on the cells."
             raise ValueError(message("energy_score", "basis", "be None without num_samples beyond 1D", basis, remedy))
-        weights = log_probabilities("energy_score", flat).exp()
+        weights = probabilities("energy_score", flat)
         return mean_distance(weights, grid, target, "l2") - 0.5 * mean_gap(weights, grid)
     if num_samples < 2:
         raise ValueError(message("energy_score", "num_samples", "be at least 2", num_samples, "A spread needs pairs."))

@@ -175,6 +175,8 @@ def make_loader(
         persistent_workers=workers > 0,
         worker_init_fn=_single_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
+        # Seeds of workers come from here, and not from the caller's own stream of random numbers.
+        generator=torch.Generator().manual_seed(0),
     )
 
 

@@ -121,7 +121,8 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Tra
     header = read_header(path)
     recipe = Recipe.from_dict(header["recipe"])
     skeleton = Skeleton.from_dict(header["skeleton"])
-    model, _ = build_model(recipe, skeleton.num_points)
+    with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
+        model, _ = build_model(recipe, skeleton.num_points)
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError as error:
