@@ -26,7 +26,7 @@ FAR_NODES = {2: 3, 3: 3}
 FAR_NODES_GAUSSIAN = {2: 9, 3: 6}
 NEAR_NODES = {2: 18, 3: 8}
 SLICES = {2: 64, 3: 32}
-ENTROPY_NODES = {1: 16, 2: 4, 3: 3}
+ENTROPY_NODES = {1: 16, 2: 6, 3: 3}
 HERMITE_NODES = {1: 16, 2: 5, 3: 3}
 
 
@@ -252,7 +252,7 @@ def entropy(log_weights: Tensor, grid: Grid, axes: Sequence[Axis]) -> Tensor:
     seen, weights = [], []
     for axis, length in zip(axes, grid.lengths, strict=True):
         wraps = axis.cut is not None or axis.period is not None
-        at, weight = _composite(knots(axis.basis, length, wraps=wraps), count, is_graded=grid.ndim == 1)
+        at, weight = _composite(knots(axis.basis, length, wraps=wraps), count, is_graded=grid.ndim < 3)
         seen.append(axis.density(torch.from_numpy(at).to(log_weights)))
         weights.append(torch.from_numpy(weight).to(log_weights).unsqueeze(0))
     density = apply_per_axis(grid.unflatten(log_weights.exp()), seen)

@@ -196,7 +196,8 @@ class Density(MapDensity):
 
         "l1" (the sum over coordinates), "squared" (‖·‖²) and "smooth_l1" (½x² below 1 input unit, |x| − ½ beyond, summed over
         coordinates) are exact. So is "l2" in 1D, on Points, and for a Gaussian that is as wide on every axis and not truncated;
-        otherwise it is a Gauss quadrature, within 1e-3 strides of the truth for Uniform and Triangular.
+        otherwise it is a Gauss quadrature, within 2e-3 strides for Uniform and Triangular and 3e-2 σ for Gaussian (reached by
+        a map of a single cell; wider maps are far closer).
 
         As a loss it is no proper score: its optimum is a spike (see `heatpoint.scores`).
 
