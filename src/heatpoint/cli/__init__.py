@@ -68,9 +68,7 @@ def _load(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "heatpoint":
             raise
-        raise ValueError(
-            f"the package {error.name!r} is not installed. Run: pip install 'heatpoint[train]'"
-        ) from error
+        raise ValueError(f"the package {error.name!r} is not installed. Run: pip install 'heatpoint[train]'") from error
 
 
 def overview() -> str:

@@ -40,7 +40,7 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
 
 
 def _protocol(found: dict[str, Any]) -> str:
-    shown = {key: value for key, value in found["protocol"].items() if value not in (None, 0)}
+    shown = {key: "none" if value is None else value for key, value in found["protocol"].items()}
     lines = [
         "FR: share of faces whose error is above 10 % of the normaliser; AUC: up to there; "
         "r: correlation of confidence with correctness.",
