@@ -120,6 +120,16 @@ class Axis:
             return self.basis.log_density(offsets).exp()
         return self.basis.log_density(self._images(offsets)).exp().sum(dim=-1)
 
+    def pull(self, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the way from a point to each centre, over the turns of a circle by their share of f_i."""
+        offsets = self.offsets(units)
+        if self.period is None:
+            return -offsets, torch.zeros_like(offsets)
+        images = self._images(offsets)
+        shares = self.basis.log_density(images).softmax(dim=-1)
+        mean = (shares * images).sum(dim=-1)
+        return -mean, (shares * (images - mean.unsqueeze(-1)) ** 2).sum(dim=-1)
+
     def cdf(self, units: Tensor) -> Tensor:
         """F_i(u); not on a circle, which has no first point."""
         offsets = self.offsets(units)

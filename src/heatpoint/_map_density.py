@@ -134,7 +134,7 @@ class MapDensity:
         between = _mixture.cell_covariance(self.log_weights.exp(), self.support, deltas)
         within = []
         for axis, marginal in zip(self._axes, self._marginals, strict=True):
-            variance = torch.as_tensor(axis.variance).to(marginal)
+            variance = torch.as_tensor(axis.variance, dtype=marginal.dtype, device=marginal.device)
             within.append((marginal * variance).sum(dim=-1) * axis.scale**2)
         return between + torch.diag_embed(torch.stack(within, dim=-1))
 

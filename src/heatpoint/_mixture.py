@@ -22,6 +22,8 @@ from heatpoint.support import Grid, Support
 
 # exp(80) times the smallest normal float32 is still below 1, and exp(80) itself is finite.
 MAX_EXPONENT = 80.0
+# The square of a coordinate further out would overflow float32.
+MAX_UNITS = 1e15
 MODE_STEPS = 40
 QUANTILE_STEPS = 64
 
@@ -63,7 +65,7 @@ def arrange(function: str, argument: str, points: Tensor, batch: tuple[int, ...]
 
 def log_density(log_weights: Tensor, support: Support, axes: Sequence[Axis], query: Query) -> Tensor:
     """log p at the query's points, (*batch, S), for component weights (*batch, cells)."""
-    units = [axis.to_units(query.points[..., a]) for a, axis in enumerate(axes)]
+    units = [axis.to_units(query.points[..., a]).clamp(-MAX_UNITS, MAX_UNITS) for a, axis in enumerate(axes)]
     log_weights = query.spread(log_weights)
     if isinstance(support, Grid) and isinstance(axes[0].basis, Uniform | Triangular):
         value = _compact_log_density(log_weights, support, axes, units)
@@ -232,11 +234,14 @@ def _uphill(
     kernels = [axis.log_density(c).squeeze(-2) for axis, c in zip(axes, columns, strict=True)]
     scores = joint_log(log_weights, kernels, support)
     seen = scores.softmax(dim=-1)
-    deltas = [-axis.offsets(c).squeeze(-2) for axis, c in zip(axes, columns, strict=True)]
+    pulls = [axis.pull(c) for axis, c in zip(axes, columns, strict=True)]
+    deltas, spreads = ([pull[part].squeeze(-2) for pull in pulls] for part in (0, 1))
     marginals = support.marginals(support.unflatten(seen)) if isinstance(support, Grid) else (seen,) * len(axes)
     shift = torch.stack([(m * d).sum(dim=-1) for m, d in zip(marginals, deltas, strict=True)], dim=-1)
     deltas = [d - shift[..., a, None] for a, d in enumerate(deltas)]
-    ratios, directions = torch.linalg.eigh(cell_covariance(seen, support, deltas) / variance)
+    between = cell_covariance(seen, support, deltas)
+    within = torch.stack([(m * v).sum(dim=-1) for m, v in zip(marginals, spreads, strict=True)], dim=-1)
+    ratios, directions = torch.linalg.eigh((between + torch.diag_embed(within)) / variance)
     gain = torch.where(ratios < 0.99, 1 / (1 - ratios).clamp(min=0.01), 1.0)
     fast = (directions @ (gain.unsqueeze(-1) * (directions.mT @ shift.unsqueeze(-1)))).squeeze(-1)
     return torch.logsumexp(scores, dim=-1), shift, fast

@@ -122,7 +122,7 @@ class Density(MapDensity):
         tensor([0.5000])
         """
         self._check_straight("quantile", "A circle has no first point.")
-        levels = torch.as_tensor(u).to(self.log_weights)
+        levels = torch.as_tensor(u, dtype=self.log_weights.dtype, device=self.log_weights.device)
         levels = levels.expand(self.support.ndim) if levels.ndim == 0 else levels
         if levels.shape[-1] == 1:
             levels = levels.expand(*levels.shape[:-1], self.support.ndim)
@@ -250,7 +250,7 @@ class Density(MapDensity):
         if not isinstance(radius, Tensor) and not radius >= 0:
             raise ValueError(message("Density.mass_within", "radius", "be at least 0", radius))
         self.support.check_points("Density.mass_within", point, "point")
-        reach = torch.as_tensor(radius).to(self.log_weights).unsqueeze(-1)
+        reach = torch.as_tensor(radius, dtype=self.log_weights.dtype, device=self.log_weights.device).unsqueeze(-1)
         lead = torch.broadcast_shapes(point.shape[:-1], reach.shape[:-1])
         both = torch.cat([point.to(self.log_weights).expand(*lead, -1), reach.expand(*lead, 1)], dim=-1)
         query = _mixture.arrange("Density.mass_within", "point", both, self.batch_shape)
