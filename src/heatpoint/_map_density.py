@@ -145,7 +145,8 @@ class MapDensity:
         Raises:
             ValueError: If there is no such axis.
 
-        >>> MapDensity(torch.zeros(3, 4), Grid((3, 4))).marginal(1).probabilities
+        >>> from heatpoint.density import Density
+        >>> Density(torch.zeros(3, 4), Grid((3, 4))).marginal(1).probabilities
         tensor([0.3333, 0.3333, 0.3333])
         """
         ndim = self.support.ndim
@@ -173,7 +174,8 @@ class MapDensity:
         Raises:
             ValueError: On a grid with a cyclic axis.
 
-        >>> MapDensity(torch.zeros(1), Grid((1,)), basis="uniform").expected_gap()
+        >>> from heatpoint.density import Density
+        >>> Density(torch.zeros(1), Grid((1,)), basis="uniform").expected_gap()
         tensor([0.3333])
         """
         self._check_straight("expected_gap", "It is a property of a cdf, and a circle has no first point.")
@@ -191,7 +193,8 @@ class MapDensity:
         1D, 2e-4 in 2D and 2e-2 in 3D; on Points by Gauss-Hermite nodes around every point (N² evaluations per node), exact
         for points far apart and for points on one spot, within 1e-2 between.
 
-        >>> MapDensity(torch.zeros(4), Grid((4,), stride=2), basis="uniform").entropy() - math.log(8)
+        >>> from heatpoint.density import Density
+        >>> Density(torch.zeros(4), Grid((4,), stride=2), basis="uniform").entropy() - math.log(8)
         tensor(0.)
         """
         if isinstance(self.basis, Uniform):
@@ -205,7 +208,8 @@ class MapDensity:
     def discrete_entropy(self) -> Tensor:
         """−Σ π_i log π_i over the cells, in nats, (*batch); forbidden cells count as 0.
 
-        >>> MapDensity(torch.tensor([0.0, 0.0, -torch.inf]), Grid((3,))).discrete_entropy()
+        >>> from heatpoint.density import Density
+        >>> Density(torch.tensor([0.0, 0.0, -torch.inf]), Grid((3,))).discrete_entropy()
         tensor(0.6931)
         """
         return -(self.log_weights.exp() * self.log_weights.masked_fill(self.log_weights == -torch.inf, 0)).sum(dim=-1)
