@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,3 +40,17 @@ def data_root() -> Path:
     if not root.exists():
         pytest.skip("real data is absent: set HEATPOINT_DATA to a folder that holds faces300w, mtfl, …")
     return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The files of a finished tiny run; not to be changed. Imported late: tests of the mathematics need no Lightning."""
+    from runs import train_tiny
+
+    return train_tiny(tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def model_path(trained_run: Any) -> Path:
+    """The best weights of the tiny run."""
+    return Path(trained_run.paths["best"])

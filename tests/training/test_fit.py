@@ -20,6 +20,7 @@ from heatpoint.recipes import get_recipe
 from heatpoint.training import FitResult, Machine, fit, read_header
 from heatpoint.training.checkpoints import RunFiles
 from heatpoint.training.module import PointModule
+from heatpoint.training.weights import build_model
 from runs import SILENT, tiny
 
 
@@ -48,6 +49,24 @@ def test_the_history_has_a_row_per_epoch(trained_run: FitResult) -> None:
     assert all(float(row["seconds"]) > 0 for row in rows)
     best = min(rows, key=lambda row: float(row["validation_nme"]))
     assert read_header(trained_run.paths["best"])["scores"]["epoch"] == int(best["epoch"])
+
+
+@pytest.mark.parametrize(
+    ("localizer", "given", "expected"),
+    [("gaussian_heatmap", None, 0.001), ("gaussian_heatmap", 0.02, 0.02), ("log_score", None, 0.1), ("crps", 0.3, 0.3)],
+)
+@pytest.mark.parametrize("backbone", ["small", "resnet18"])
+def test_maps_start_as_their_localizer_needs(
+    localizer: str, given: float | None, expected: float, backbone: str
+) -> None:
+    recipe = tiny(localizer)
+    recipe = replace(recipe, model=replace(recipe.model, backbone=backbone, logits_std=given))
+    model, _ = build_model(recipe, 18)
+    (layer,) = (layer for name, layer in model.named_modules() if name.endswith("logits"))
+    if backbone == "resnet18" and given is None:
+        expected = 0.001
+    # At least 1152 weights: the relative error of their spread is below 1 / sqrt(2 * 1152) = 2 %; five times that.
+    assert float(layer.get_parameter("weight").detach().std()) == pytest.approx(expected, rel=0.1)
 
 
 def test_a_run_is_a_function_of_its_recipe_and_leaves_the_callers_numbers_alone(tmp_path: Path) -> None:
@@ -84,13 +103,6 @@ def test_clipped_gradients_and_half_precision(tmp_path: Path) -> None:
     recipe = tiny("randomized_rounding", "--epochs", "1", "--clip-norm", "0.5")
     result = fit(recipe, out=tmp_path / "run", machine=Machine(precision="bf16-mixed"), console=SILENT)
     assert all(value > 0 for value in result.scores["scores"]["recipe"]["nme"].values())
-
-
-def test_without_a_test_split_there_are_no_scores(tmp_path: Path) -> None:
-    recipe = tiny("soft_argmax", "--epochs", "1", "--test-split", "")
-    result = fit(recipe, out=tmp_path / "run", console=SILENT)
-    assert result.scores == {}
-    assert not (tmp_path / "run" / "scores.json").exists()
 
 
 def test_a_finished_run_resumes_to_its_own_scores(tmp_path: Path) -> None:
@@ -182,12 +194,14 @@ def test_a_terminal_sees_one_bar_and_a_file_one_line_per_epoch(
     assert printed.err == ""
 
 
-def test_nothing_is_left_quiet_after_a_run(tmp_path: Path) -> None:
+def test_nothing_stays_quiet_after_a_run_and_without_a_test_split_there_are_no_scores(tmp_path: Path) -> None:
     import logging
 
     level = logging.getLogger("lightning.pytorch").level
     handler = signal.getsignal(signal.SIGINT)
-    fit(tiny("soft_argmax", "--epochs", "1", "--test-split", ""), out=tmp_path / "run", console=SILENT)
+    result = fit(tiny("soft_argmax", "--epochs", "1", "--test-split", ""), out=tmp_path / "run", console=SILENT)
+    assert result.scores == {}
+    assert not (tmp_path / "run" / "scores.json").exists()
     assert logging.getLogger("lightning.pytorch").level == level
     assert signal.getsignal(signal.SIGINT) is handler
     with pytest.warns(UserWarning, match="does not have many workers"):

@@ -40,7 +40,11 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
 
 
 def _protocol(found: dict[str, Any]) -> str:
-    shown = {key: "none" if value is None else value for key, value in found["protocol"].items()}
+    shown = {
+        key: "none" if value is None else value
+        for key, value in found["protocol"].items()
+        if (key, value) != ("limit", 0)
+    }
     lines = [
         "FR: share of faces whose error is above 10 % of the normaliser; AUC: up to there; "
         "r: correlation of confidence with correctness.",

@@ -55,6 +55,8 @@ class ModelConfig:
     """deconv: three deconvolutions. concat: all resolutions joined. None: what suits the backbone."""
     pretrained: bool = False
     """Start from weights trained on ImageNet (timm downloads them)."""
+    logits_std: float | None = None
+    """Spread of the last layer's first weights. None: 0.001 for maps of values (gaussian_heatmap), else the network's own."""
     offset: float | None = 0.0
     """Input coordinate of the centre of cell 0. 0 is what both papers publish; None: (stride - 1) / 2."""
 
