@@ -19,6 +19,8 @@ def recipes() -> list[Recipe]:
         base = Recipe(
             f"mtfl-{localizer}",
             localizer,
+            # The number of samples that the published configuration sets.
+            localizer_options={"num_samples": 30} if localizer == "sampling_argmax" else {},
             data=DataConfig(dataset="mtfl", box_policy="image", padding=1.0, flip_test=False),
             model=ModelConfig(backbone="resnet18"),
             optimization=OptimizationConfig(epochs=30, batch_size=32, milestones=(10 / 30, 20 / 30)),
