@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from heatpoint._checks import message, one_of, value_checks_enabled
+from heatpoint._checks import check_tensor, looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
 
 
@@ -59,3 +60,30 @@ def test_nan_logits_are_an_error_under_value_checks_only(monkeypatch: pytest.Mon
         log_probabilities("f", logits)
     monkeypatch.setenv("HEATPOINT_CHECK", "0")
     assert log_probabilities("f", logits)[1].isnan().all()
+
+
+def test_no_value_is_read_where_torch_has_none_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATPOINT_CHECK", "1")
+    seen: list[bool] = []
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        seen.append(looks_at(x))
+        return x * 2
+
+    torch.func.vmap(look)(torch.ones(3))
+    look(torch.ones(3))
+    assert seen == [False, True]
+    monkeypatch.setenv("HEATPOINT_CHECK", "0")
+    assert looks_at(torch.ones(3))
+    assert not looks_at(torch.ones(3, device="meta"))
+
+
+def test_the_error_text_names_the_callers_argument() -> None:
+    with pytest.raises(ValueError, match="f: maps must leave at least one cell of every map possible"):
+        log_probabilities("f", torch.full((2,), -torch.inf), "maps")
+
+
+@pytest.mark.parametrize(("value", "name"), [(None, "NoneType"), ([1.0], "list"), (np.zeros(3), "ndarray")])
+def test_what_is_no_tensor_is_named(value: object, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"f: target must be a torch.Tensor, got {name}\."):
+        check_tensor("f", "target", value)

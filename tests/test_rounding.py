@@ -409,7 +409,7 @@ def test_points_have_no_lattice_to_round_to(call: Callable[[object], Tensor]) ->
             lambda g: round_to_cells(torch.zeros(4, 2), g, threshold=torch.tensor([0.5, -0.1])),
             r"round_to_cells: threshold must lie in \[0, 1\]",
         ),
-        (lambda g: quantization_bias(-0.5, g), r"quantization_bias: threshold must lie in \[0, 1\], got -0.5"),
+        (lambda g: quantization_bias(-0.5, g), r"quantization_bias: mode_or_threshold must lie in \[0, 1\], got -0.5"),
         (
             lambda g: quantization_bias("random_round", g),
             "quantization_bias: mode_or_threshold must be one of ceil, floor, random, round",

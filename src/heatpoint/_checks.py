@@ -7,6 +7,9 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 
 def message(function: str, argument: str, rule: str, got: object, remedy: str = "") -> str:
     """Builds an error text: ``function: argument must <rule>, got <value>. <what to do>``.
@@ -40,3 +43,24 @@ def one_of(function: str, argument: str, value: Any, valid: Iterable[str]) -> No
 def value_checks_enabled() -> bool:
     """Whether HEATPOINT_CHECK asks for checks of tensor values, which synchronise an accelerator."""
     return os.environ.get("HEATPOINT_CHECK", "0") not in ("", "0")
+
+
+def looks_at(tensor: Tensor) -> bool:
+    """Whether a check may read values: on the CPU, where that is free, elsewhere under HEATPOINT_CHECK=1.
+
+    Never where there are none to read: while torch traces, compiles or exports, and inside torch.func transforms.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return False
+    return tensor.device.type == "cpu" or value_checks_enabled()
+
+
+def check_tensor(function: str, argument: str, value: object) -> None:
+    """Raises TypeError unless `value` is a tensor."""
+    if not isinstance(value, Tensor):
+        remedy = "Make it one with torch.as_tensor." if value is not None else ""
+        raise TypeError(message(function, argument, "be a torch.Tensor", type(value).__name__, remedy))

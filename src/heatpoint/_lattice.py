@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heatpoint._checks import value_checks_enabled
+from heatpoint._checks import looks_at
 from heatpoint._numerics import log_probabilities
 from heatpoint.expectation import wrap
 from heatpoint.support import Grid, Support
@@ -74,11 +74,11 @@ def outer(rows: list[Tensor], grid: Grid) -> Tensor:
     return product
 
 
-def peak_index(function: str, flat: Tensor) -> Tensor:
+def peak_index(function: str, flat: Tensor, argument: str = "logits") -> Tensor:
     """Row-major index (*batch) of the first largest cell of flat maps (*batch, cells); maps without one are refused."""
     values, index = flat.detach().max(dim=-1)
-    if (value_checks_enabled() or flat.device.type == "cpu") and not bool(values.isfinite().all()):
-        log_probabilities(function, flat.detach())
+    if looks_at(flat) and not bool(values.isfinite().all()):
+        log_probabilities(function, flat.detach(), argument)
     return index
 
 

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from heatpoint._checks import value_checks_enabled
+from heatpoint._checks import looks_at, value_checks_enabled
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,12 +37,13 @@ def promote(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def log_probabilities(function: str, flat_logits: Tensor) -> Tensor:
+def log_probabilities(function: str, flat_logits: Tensor, argument: str = "logits") -> Tensor:
     """Log softmax over the last dimension, with forbidden cells (−inf) allowed.
 
     Args:
         function: Name of the caller, for the error text.
         flat_logits: (*batch, cells), any real, −inf for a forbidden cell.
+        argument: The caller's name for them, for the error text.
 
     Returns:
         (*batch, cells); the exponentials sum to 1 over the last dimension.
@@ -51,32 +52,31 @@ def log_probabilities(function: str, flat_logits: Tensor) -> Tensor:
         ValueError: If every cell of a map is −inf (on the CPU always, elsewhere under HEATPOINT_CHECK=1), or a logit is
             NaN or +inf (under HEATPOINT_CHECK=1).
     """
-    return _checked(function, flat_logits, torch.log_softmax(promote(flat_logits), dim=-1))
+    return _checked(function, argument, flat_logits, torch.log_softmax(promote(flat_logits), dim=-1))
 
 
-def probabilities(function: str, flat_logits: Tensor) -> Tensor:
+def probabilities(function: str, flat_logits: Tensor, argument: str = "logits") -> Tensor:
     """Softmax over the last dimension; arguments and errors are those of `log_probabilities`.
 
     Not the exponential of the log softmax: in float32 that sums to 1 only to some 5e-7 on a map of a few thousand cells, which
     moves a coordinate of 100 px by 5e-5 px.
     """
-    return _checked(function, flat_logits, torch.softmax(promote(flat_logits), dim=-1))
+    return _checked(function, argument, flat_logits, torch.softmax(promote(flat_logits), dim=-1))
 
 
-def _checked(function: str, flat_logits: Tensor, normalised: Tensor) -> Tensor:
-    checked = value_checks_enabled()
-    if not (checked or normalised.device.type == "cpu") or normalised.shape[-1] == 0:
+def _checked(function: str, argument: str, flat_logits: Tensor, normalised: Tensor) -> Tensor:
+    if not looks_at(normalised) or normalised.shape[-1] == 0:
         return normalised
     # A map that is wholly forbidden, or that holds a NaN, is NaN in every cell: one look per map is enough.
     if bool(normalised.detach()[..., 0].isnan().any()):
         if bool((flat_logits.detach() == -torch.inf).all(dim=-1).any()):
             raise ValueError(
-                f"{function}: logits must leave at least one cell of every map possible, got a map whose logits are all "
-                "−inf. Give such a point weight 0 and any finite map."
+                f"{function}: {argument} must leave at least one cell of every map possible, got a map whose {argument} "
+                "are all −inf. Give such a point weight 0 and any finite map."
             )
-        if checked:
+        if value_checks_enabled():
             raise ValueError(
-                f"{function}: logits must be finite or −inf, got NaN or +inf (HEATPOINT_CHECK=1). "
+                f"{function}: {argument} must be finite or −inf, got NaN or +inf (HEATPOINT_CHECK=1). "
                 "Look for a diverged network, or an overflow in half precision, before the map."
             )
     return normalised

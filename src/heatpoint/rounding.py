@@ -11,16 +11,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of, value_checks_enabled
+from heatpoint._checks import looks_at, message, one_of
 from heatpoint._lattice import axis_steps, onto_grid, outer
 from heatpoint._numerics import full_precision, promote
 from heatpoint.support import Grid, check_grid
+
+__all__ = [
+    "THRESHOLDS",
+    "activation_probabilities",
+    "binary_map",
+    "gaussian_map",
+    "quantization_bias",
+    "round_to_cells",
+]
 
 # The thresholds t of Eq. 10 that give the usual integer operations.
 THRESHOLDS = {"floor": 1.0, "round": 0.5, "ceil": 0.0}
 
 
-@full_precision
 def round_to_cells(
     points: Tensor,
     grid: Grid,
@@ -60,13 +68,31 @@ def round_to_cells(
     >>> [round_to_cells(points, grid, mode=mode).tolist() for mode in ("floor", "round", "ceil")]
     [[[1, 1]], [[1, 2]], [[2, 2]]]
     """
-    check_grid("round_to_cells", grid)
-    cells = _checked_cells("round_to_cells", points.detach(), grid)
+    return cells_of(
+        "round_to_cells", "points", points, grid, mode=mode, threshold=threshold, generator=generator, clip=clip
+    )
+
+
+@full_precision
+def cells_of(
+    function: str,
+    argument: str,
+    points: Tensor,
+    grid: Grid,
+    *,
+    mode: str = "floor",
+    threshold: float | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    clip: bool = True,
+) -> Tensor:
+    """`round_to_cells` on behalf of the caller `function`, whose `argument` holds the points."""
+    check_grid(function, grid)
+    cells = _checked_cells(function, argument, points, grid).detach()
     if threshold is not None:
-        _check_threshold("round_to_cells", threshold)
+        _check_threshold(function, "threshold", threshold)
         t = torch.as_tensor(threshold, dtype=cells.dtype, device=cells.device)
     else:
-        one_of("round_to_cells", "mode", mode, [*THRESHOLDS, "random"])
+        one_of(function, "mode", mode, [*THRESHOLDS, "random"])
         if mode == "random":
             t = 1 - torch.rand(cells.shape, generator=generator, dtype=cells.dtype, device=cells.device)
         else:
@@ -80,7 +106,6 @@ def round_to_cells(
     return torch.where(is_cyclic, inside, rounded.long())
 
 
-@full_precision
 def activation_probabilities(points: Tensor, grid: Grid) -> Tensor:
     """Probability of every cell to be the one that random rounding chooses (Eq. 14, 22): Π_axes (1 − ε) at ⌊c⌋, ε at ⌊c⌋ + 1.
 
@@ -101,8 +126,14 @@ def activation_probabilities(points: Tensor, grid: Grid) -> Tensor:
     >>> activation_probabilities(torch.tensor([5.0]), Grid((4,), stride=4, offset=0))
     tensor([0.0000, 0.7500, 0.2500, 0.0000])
     """
-    check_grid("activation_probabilities", grid)
-    cells = _checked_cells("activation_probabilities", points, grid)
+    return activation_of("activation_probabilities", "points", points, grid)
+
+
+@full_precision
+def activation_of(function: str, argument: str, points: Tensor, grid: Grid) -> Tensor:
+    """`activation_probabilities` on behalf of the caller `function`, whose `argument` holds the points."""
+    check_grid(function, grid)
+    cells = _checked_cells(function, argument, points, grid)
     lower = cells.detach().floor()
     fraction = cells - lower
     low, high = onto_grid(lower, grid), onto_grid(lower + 1, grid)
@@ -137,7 +168,7 @@ def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Te
     if isinstance(mode_or_threshold, str):
         one_of("quantization_bias", "mode_or_threshold", mode_or_threshold, [*THRESHOLDS, "random"])
         mode_or_threshold = THRESHOLDS.get(mode_or_threshold, 0.5)
-    _check_threshold("quantization_bias", mode_or_threshold)
+    _check_threshold("quantization_bias", "mode_or_threshold", mode_or_threshold)
     given = mode_or_threshold
     t = promote(given) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.get_default_dtype())
     return (0.5 - t) * torch.tensor(grid.strides, dtype=t.dtype, device=t.device)
@@ -168,7 +199,7 @@ def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -
         remedy = "Take points to cells with round_to_cells first."
         raise TypeError(message("binary_map", "cells", "hold whole numbers (torch.long)", cells.dtype, remedy))
     grid.check_points("binary_map", cells, "cells")
-    if _looks_at(cells):
+    if looks_at(cells):
         lengths = torch.tensor(grid.lengths, device=cells.device)
         outside = (cells < 0) | (cells >= lengths)
         if bool(outside.any()):
@@ -182,7 +213,6 @@ def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -
     return outer(rows, grid)
 
 
-@full_precision
 def gaussian_map(
     points: Tensor, grid: Grid, *, sigma_cells: float | Sequence[float], radius_sigmas: float | None = None
 ) -> Tensor:
@@ -208,11 +238,25 @@ def gaussian_map(
     >>> gaussian_map(torch.tensor([2.0]), Grid((4,), stride=2, offset=0), sigma_cells=1.0)
     tensor([0.6065, 1.0000, 0.6065, 0.1353])
     """
-    check_grid("gaussian_map", grid)
-    sigmas = check_sigmas("gaussian_map", sigma_cells, grid)
+    return gaussian_of("gaussian_map", "points", points, grid, sigma_cells=sigma_cells, radius_sigmas=radius_sigmas)
+
+
+@full_precision
+def gaussian_of(
+    function: str,
+    argument: str,
+    points: Tensor,
+    grid: Grid,
+    *,
+    sigma_cells: float | Sequence[float],
+    radius_sigmas: float | None = None,
+) -> Tensor:
+    """`gaussian_map` on behalf of the caller `function`, whose `argument` holds the points."""
+    check_grid(function, grid)
+    sigmas = check_sigmas(function, sigma_cells, grid)
     if radius_sigmas is not None and not radius_sigmas > 0:
-        raise ValueError(message("gaussian_map", "radius_sigmas", "be greater than 0", radius_sigmas))
-    cells = _checked_cells("gaussian_map", points, grid)
+        raise ValueError(message(function, "radius_sigmas", "be greater than 0", radius_sigmas))
+    cells = _checked_cells(function, argument, points, grid)
     rows = []
     for axis, sigma in enumerate(sigmas):
         steps = axis_steps(cells, grid, axis)
@@ -230,25 +274,20 @@ def check_sigmas(function: str, sigma_cells: float | Sequence[float], grid: Grid
     return sigmas
 
 
-def _checked_cells(function: str, points: Tensor, grid: Grid) -> Tensor:
-    grid.check_points(function, points, "points")
+def _checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> Tensor:
+    grid.check_points(function, points, argument)
     points = promote(points)
-    if _looks_at(points) and not bool(points.detach().isfinite().all()):
+    if looks_at(points) and not bool(points.detach().isfinite().all()):
         remedy = "Give a missing point weight 0 and any finite place."
-        raise ValueError(message(function, "points", "be finite", "NaN or infinity", remedy))
+        raise ValueError(message(function, argument, "be finite", "NaN or infinity", remedy))
     return grid.to_cells(points)
 
 
-def _check_threshold(function: str, threshold: float | Tensor) -> None:
+def _check_threshold(function: str, argument: str, threshold: float | Tensor) -> None:
     if isinstance(threshold, Tensor):
-        fits = not _looks_at(threshold) or bool(((threshold >= 0) & (threshold <= 1)).all())
+        fits = not looks_at(threshold) or bool(((threshold >= 0) & (threshold <= 1)).all())
     else:
         fits = 0 <= threshold <= 1
     if not fits:
         remedy = "1 is floor, 0.5 is round, 0 is ceil."
-        raise ValueError(message(function, "threshold", "lie in [0, 1]", threshold, remedy))
-
-
-def _looks_at(tensor: Tensor) -> bool:
-    """Whether a check of values may run: it is free of synchronisation on the CPU, and asked for elsewhere."""
-    return tensor.device.type == "cpu" or value_checks_enabled()
+        raise ValueError(message(function, argument, "lie in [0, 1]", threshold, remedy))

@@ -119,7 +119,6 @@ def gumbel_softmax(
     return torch.cat(weights)
 
 
-@full_precision
 def sampling_argmax(
     logits: Tensor,
     grid: Support,
@@ -178,7 +177,37 @@ def sampling_argmax(
     >>> points.shape
     torch.Size([5, 1])
     """
-    function = "sampling_argmax"
+    return samples_of(
+        "sampling_argmax",
+        logits,
+        grid,
+        basis=basis,
+        num_samples=num_samples,
+        temperature=temperature,
+        formula=formula,
+        generator=generator,
+        noise=noise,
+        sign_gradient=sign_gradient,
+        memory=memory,
+    )
+
+
+@full_precision
+def samples_of(
+    function: str,
+    logits: Tensor,
+    grid: Support,
+    *,
+    basis: str | Basis | Mapping[str, Any] | None = "triangular",
+    num_samples: int | None = None,
+    temperature: float = 1.0,
+    formula: Formula = "paper",
+    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
+    sign_gradient: bool = False,
+    memory: Literal["normal", "low"] = "normal",
+) -> Tensor:
+    """`sampling_argmax` on behalf of the caller `function`."""
     check_support(function, grid)
     _check_choices(function, temperature, formula, memory)
     shape_of = _checked_basis(function, basis, grid, formula)

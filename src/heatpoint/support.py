@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message
+from heatpoint._checks import check_tensor, message
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -144,12 +144,13 @@ class Grid:
         cells = cells if cells.is_floating_point() else cells.to(torch.get_default_dtype())
         return cells * self._row(self.strides, cells) + self._row(self.offsets, cells)
 
-    def flatten(self, function: str, maps: Tensor) -> Tensor:
-        """Maps (*batch, *shape) to (*batch, cells), row-major, after checking the shape for the caller `function`."""
+    def flatten(self, function: str, maps: Tensor, argument: str = "logits") -> Tensor:
+        """Maps (*batch, *shape) to (*batch, cells), row-major, after checking them for the caller `function`."""
+        check_tensor(function, argument, maps)
         if maps.ndim < self.ndim or tuple(maps.shape[maps.ndim - self.ndim :]) != self.shape:
             remedy = "Check the order of the dimensions: maps are (*batch, *grid.shape), slowest axis first."
             raise ValueError(
-                message(function, "logits", f"end in the grid's shape {self.shape}", tuple(maps.shape), remedy)
+                message(function, argument, f"end in the grid's shape {self.shape}", tuple(maps.shape), remedy)
             )
         return maps.flatten(maps.ndim - self.ndim)
 
@@ -236,12 +237,13 @@ class Points:
         """The coordinates (*batch, N, D)."""
         return self.xyz.to(dtype=dtype, device=device)
 
-    def flatten(self, function: str, maps: Tensor) -> Tensor:
+    def flatten(self, function: str, maps: Tensor, argument: str = "logits") -> Tensor:
         """Checks that logits are (*batch, N) and broadcast against the points; returns them as they are."""
+        check_tensor(function, argument, maps)
         batch = tuple(self.xyz.shape[:-2])
         if maps.ndim < 1 or maps.shape[-1] != self.num_cells:
             raise ValueError(
-                message(function, "logits", f"end in the number of points {self.num_cells}", tuple(maps.shape))
+                message(function, argument, f"end in the number of points {self.num_cells}", tuple(maps.shape))
             )
         try:
             expected = torch.broadcast_shapes(batch, maps.shape[:-1])
@@ -252,7 +254,7 @@ class Points:
                 "Batch dimensions align from the right: for logits (B, K, N) over one cloud per item give xyz[:, None]."
             )
             rule = f"have batch dimensions that broadcast with those of the points {batch}"
-            raise ValueError(message(function, "logits", rule, tuple(maps.shape), remedy))
+            raise ValueError(message(function, argument, rule, tuple(maps.shape), remedy))
         return maps
 
     def unflatten(self, flat: Tensor) -> Tensor:
@@ -274,7 +276,8 @@ def check_support(function: str, support: object) -> None:
 
 
 def check_points(function: str, points: Tensor, ndim: int, argument: str) -> None:
-    """Raises ValueError unless the last dimension of `points` holds `ndim` coordinates."""
+    """Raises TypeError unless `points` is a tensor, ValueError unless its last dimension holds `ndim` coordinates."""
+    check_tensor(function, argument, points)
     if points.ndim < 1 or points.shape[-1] != ndim:
         names = ("x", "x, y", "x, y, z")[ndim - 1]
         rule = f"hold {ndim} coordinate{'s' if ndim > 1 else ''} ({names}) in its last dimension"
