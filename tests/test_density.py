@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 import oracles_density as oracle
-from heatpoint import _quadrature
 from heatpoint.basis import Gaussian, make_basis
-from heatpoint.density import DISTANCES, Density
+from heatpoint.density import DISTANCES, Density, _quadrature
 from heatpoint.expectation import expected_position
 from heatpoint.sampling import Noise, sampling_argmax
 from heatpoint.support import Grid, Points

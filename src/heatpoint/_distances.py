@@ -6,13 +6,15 @@ decided here once.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from heatpoint.density import DISTANCES, Distance
 from heatpoint.support import Grid, Support
 
-__all__ = ["DISTANCES", "Distance", "difference", "mean_axis_gaps", "mean_distance", "mean_gap", "norm"]
+Distance = Literal["l1", "l2", "smooth_l1", "squared"]
+DISTANCES: tuple[Distance, ...] = ("l1", "l2", "smooth_l1", "squared")
 
 
 def difference(points: Tensor, target: Tensor, support: Support) -> Tensor:

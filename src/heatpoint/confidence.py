@@ -15,10 +15,10 @@ from torch import Tensor
 from heatpoint._checks import message
 from heatpoint._distances import difference
 from heatpoint._numerics import full_precision, log_probabilities, probabilities
-from heatpoint._score_inputs import flat_and_target
 from heatpoint.basis import Basis, make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
+from heatpoint.scores._inputs import flat_and_target
 from heatpoint.support import Grid, Support, check_support
 
 

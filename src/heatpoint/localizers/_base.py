@@ -12,13 +12,22 @@ from torch import Tensor
 from heatpoint._checks import message, one_of, value_checks_enabled
 from heatpoint._distances import DISTANCES
 from heatpoint._numerics import full_precision
-from heatpoint._options import Named, check_numbers, default_of, grid_to_dict, json, named, plain_basis, split
-from heatpoint._score_inputs import fit_target
 from heatpoint.basis import check_basis_on_points, make_basis
 from heatpoint.confidence import CONFIDENCES, covariance
+from heatpoint.localizers._options import (
+    Named,
+    check_numbers,
+    default_of,
+    grid_to_dict,
+    json,
+    named,
+    plain_basis,
+    split,
+)
 from heatpoint.readout import READOUTS
 from heatpoint.schedules import Constant, make_schedule
 from heatpoint.scores import LABELS, MAP_ERRORS
+from heatpoint.scores._inputs import fit_target
 from heatpoint.support import Grid, Points, Support, check_grid, check_support
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from heatpoint._checks import message, one_of
 from heatpoint._numerics import full_precision, log_probabilities, promote
-from heatpoint._score_inputs import fit_target, flat_and_target
 from heatpoint.rounding import activation_probabilities, gaussian_map, round_to_cells
+from heatpoint.scores._inputs import fit_target, flat_and_target
 from heatpoint.support import Grid, check_grid
 
 Label = Literal["random", "expected"]

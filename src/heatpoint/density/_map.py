@@ -10,12 +10,12 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 import torch
 from torch import Tensor
 
-from heatpoint import _mixture, _quadrature
-from heatpoint._axis import Axis, make_axes
 from heatpoint._checks import message
 from heatpoint._lattice import along, wrapped
 from heatpoint._numerics import log_probabilities
 from heatpoint.basis import Basis, Gaussian, Uniform, check_basis_on_points, make_basis
+from heatpoint.density import _mixture, _quadrature
+from heatpoint.density._axis import Axis, make_axes
 from heatpoint.expectation import expected_position, marginal_position
 from heatpoint.support import Grid, Points, Support, check_support
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heatpoint._axis import Axis, cut_basis
 from heatpoint._lattice import along
 from heatpoint.basis import Basis
+from heatpoint.density._axis import Axis, cut_basis
 from heatpoint.expectation import wrap
 from heatpoint.sampling import Noise
 from heatpoint.support import Grid, Support

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heatpoint._axis import Array, Axis, cut_basis, finite_reach, knots
 from heatpoint._lattice import along
-from heatpoint._mixture import Query, apply_per_axis, log_density
 from heatpoint.basis import Basis, Gaussian
+from heatpoint.density._axis import Array, Axis, cut_basis, finite_reach, knots
+from heatpoint.density._mixture import Query, apply_per_axis, log_density
 from heatpoint.support import Grid, Points, Support
 
 # Cells to either side of the target whose distance, with its cone at 0, is integrated with more nodes.

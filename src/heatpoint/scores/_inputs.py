@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from heatpoint._checks import message
 from heatpoint._numerics import promote
+from heatpoint.basis import Basis
 from heatpoint.support import Support, check_support
+
+BasisLike = str | Basis | Mapping[str, Any]
 
 
 def flat_and_target(function: str, logits: Tensor, grid: Support, target: Tensor) -> tuple[Tensor, Tensor]:

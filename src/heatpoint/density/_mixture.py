@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heatpoint._axis import Axis, finite_reach
 from heatpoint._checks import message
 from heatpoint._lattice import along
 from heatpoint.basis import Triangular, Uniform
+from heatpoint.density._axis import Axis, finite_reach
 from heatpoint.support import Grid, Support
 
 # exp(80) times the smallest normal float32 is still below 1, and exp(80) itself is finite.

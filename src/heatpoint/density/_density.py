@@ -1,23 +1,20 @@
-"""Density: the mixture p(y) = Σ π_i f_i(y) that a map of logits is, and what can be asked of it."""
+"""Density: what can be asked of a mixture by putting points to it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from heatpoint import _mixture, _quadrature
 from heatpoint._checks import message, one_of
-from heatpoint._density_draws import draw_points, truncated_noise
-from heatpoint._map_density import MapDensity, island
+from heatpoint._distances import DISTANCES, Distance
+from heatpoint.density import _mixture, _quadrature
+from heatpoint.density._draws import draw_points, truncated_noise
+from heatpoint.density._map import MapDensity, island
 from heatpoint.sampling import Noise, sampling_argmax
 from heatpoint.support import Grid
-
-Distance = Literal["l1", "l2", "smooth_l1", "squared"]
-DISTANCES: tuple[Distance, ...] = ("l1", "l2", "smooth_l1", "squared")
 
 
 class Density(MapDensity):

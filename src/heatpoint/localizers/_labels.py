@@ -1,0 +1,63 @@
+"""Localizers trained against a target map: a randomly rounded label, or a Gaussian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from heatpoint import scores
+from heatpoint._numerics import promote
+from heatpoint.localizers._base import Localizer
+from heatpoint.localizers._options import Named
+from heatpoint.support import Grid
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class RandomizedRounding(Localizer):
+    """Cross-entropy over space against a randomly rounded target (Randomized Rounding, Eq. 7, 15), read by the top k (Eq. 20)."""
+
+    name: ClassVar[str] = "randomized_rounding"
+    on_points: ClassVar[bool] = False
+    label: scores.Label = "random"
+    readout: Named = "top_k"
+
+    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+        return scores.rounded_cross_entropy(logits, _grid(self), target, label=self.label, generator=generator)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class GaussianHeatmap(Localizer):
+    """Regression of a Gaussian map of height 1 (Randomized Rounding, Eq. 3 and 6), read by "shift a quarter" or any readout.
+
+    Its maps are values, not logits. The confidence "peak" is the largest value; other confidences, and the covariance, read
+    the positive part of the map as a distribution (uniform where nothing is positive).
+    """
+
+    name: ClassVar[str] = "gaussian_heatmap"
+    on_points: ClassVar[bool] = False
+    kind: scores.MapError = "mse"
+    sigma_cells: float = field(default=2.0, metadata={"minimum": 0, "exclusive": True})
+    readout: Named = "quarter_shift"
+
+    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+        return scores.map_error(logits, _grid(self), target, kind=self.kind, sigma_cells=self.sigma_cells)
+
+    def _map_logits(self, logits: Tensor) -> Tensor:
+        flat = promote(self.grid.flatten(self.name, logits))
+        flat = torch.where((flat > 0).any(dim=-1, keepdim=True), flat, 1.0)
+        positive = flat > 0
+        return self.grid.unflatten(torch.where(positive, torch.where(positive, flat, 1.0).log(), -torch.inf))
+
+    def _confidence(self, logits: Tensor, points: Tensor) -> Tensor:
+        if self.confidence_by == "peak":
+            return promote(self.grid.flatten(self.name, logits)).amax(dim=-1)
+        return super()._confidence(logits, points)
+
+
+def _grid(localizer: Localizer) -> Grid:
+    if not isinstance(localizer.grid, Grid):
+        raise AssertionError("checked when the localizer was made")
+    return localizer.grid

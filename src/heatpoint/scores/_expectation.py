@@ -1,0 +1,132 @@
+"""Scores of a map by the distance from its mean, or from its draws, to the target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from heatpoint._checks import message, one_of
+from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
+from heatpoint._numerics import full_precision, probabilities
+from heatpoint.density import Density
+from heatpoint.expectation import expected_position
+from heatpoint.sampling import Noise, sampling_argmax
+from heatpoint.scores._inputs import BasisLike, flat_and_target
+from heatpoint.support import Support
+
+
+@full_precision
+def error_of_expectation(
+    logits: Tensor, grid: Support, target: Tensor, *, distance: Distance = "l1", sign_gradient: bool = False
+) -> Tensor:
+    """The distance from the soft-argmax to the target: d(Σ_i π_i y_i, y_t) (Sampling-Argmax, Eq. 1 and 2).
+
+    Not proper: it sees the map's mean alone, so a map of any shape with the right mean is optimal.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+        target: (*batch, D), in the grid's coordinates.
+        distance: "l1", "smooth_l1" (quadratic within 1 unit) and "squared" sum over coordinates, "l2" is Euclidean.
+        sign_gradient: The published code's gradient of the expectation, see `heatpoint.soft_argmax`.
+
+    Returns:
+        (*batch). Gradients flow to logits and target.
+
+    Raises:
+        ValueError: If the shapes disagree or distance is unknown.
+
+    >>> from heatpoint.support import Grid
+    >>> error_of_expectation(torch.zeros(1, 4), Grid((4,), stride=2, offset=0), torch.tensor([[2.5]]))
+    tensor([0.5000])
+    """
+    flat, target = flat_and_target("error_of_expectation", logits, grid, target)
+    one_of("error_of_expectation", "distance", distance, DISTANCES)
+    points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
+    return norm(difference(points, target, grid), distance)
+
+
+@full_precision
+def expected_error(
+    logits: Tensor,
+    grid: Support,
+    target: Tensor,
+    *,
+    basis: BasisLike | None = "triangular",
+    num_samples: int | None = None,
+    temperature: float = 1.0,
+    formula: Literal["paper", "released"] = "paper",
+    distance: Distance = "l1",
+    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
+    sign_gradient: bool = False,
+    memory: Literal["normal", "low"] = "normal",
+) -> Tensor:
+    """The expected distance from the map's point to the target: E d(Y, y_t).
+
+    ============  ===========  ====================================================================================
+    num_samples   basis        computes
+    ============  ===========  ====================================================================================
+    None          None         Σ_i π_i d(y_i, y_t) over the cells (Sampling-Argmax, Eq. 4)
+    None          a basis      the same for the mixture density of Eq. 6 (`Density.expected_distance`, exact or so said)
+    S             any          (1/S) Σ_k d(Ŷ_k, y_t) over S relaxed samples (Eq. 14), see `heatpoint.sampling_argmax`
+    ============  ===========  ====================================================================================
+
+    The last is not an estimate of the second: relaxed samples shrink towards the mean as the temperature grows, so it
+    lies between the expected error and the error of the expectation.
+
+    Not proper: for targets drawn from a law q, the optimum is a spike on the median of q (l1, l2) or its mean
+    (squared), not q itself. What spread trained maps have comes from the limits of the network, or from the relaxation.
+    `crps` and `energy_score` subtract half the map's own spread, which makes them proper.
+
+    Args:
+        logits: (*batch, *grid.shape).
+        grid: Grid or Points.
+        target: (*batch, D), in the grid's coordinates.
+        basis: Sub-distribution of a cell, or None for a point mass at its centre.
+        num_samples: Number of relaxed samples, or None for the exact expectation (with `noise`: as many as it holds).
+        temperature: Of the relaxation; used with num_samples only, as are the following, except distance.
+        formula: "paper" or "released".
+        distance: As in `error_of_expectation`.
+        generator: Source of the noise.
+        noise: Recorded draws to replay.
+        sign_gradient: The published code's gradient; needs num_samples.
+        memory: "low" keeps nothing of size num_samples × cells for the backward pass.
+
+    Returns:
+        (*batch). Gradients flow to logits and target.
+
+    Raises:
+        ValueError: If the shapes disagree, a name is unknown, or sign_gradient is asked of an exact expectation.
+
+    >>> from heatpoint.support import Grid
+    >>> logits, grid = torch.tensor([[0.0, 0.0]]), Grid((2,), offset=0)
+    >>> expected_error(logits, grid, torch.tensor([[0.5]]), basis=None)
+    tensor([0.5000])
+    >>> expected_error(logits, grid, torch.tensor([[0.5]]), basis="uniform")
+    tensor([0.5000])
+    """
+    flat, target = flat_and_target("expected_error", logits, grid, target)
+    one_of("expected_error", "distance", distance, DISTANCES)
+    if num_samples is not None or noise is not None:
+        samples = sampling_argmax(
+            logits,
+            grid,
+            basis=basis,
+            num_samples=num_samples,
+            temperature=temperature,
+            formula=formula,
+            generator=generator,
+            noise=noise,
+            sign_gradient=sign_gradient,
+            memory=memory,
+        )
+        return norm(difference(samples, target, grid), distance).mean(dim=0)
+    if sign_gradient:
+        remedy = "The exact expectation has a gradient of its own; give num_samples to sample."
+        raise ValueError(message("expected_error", "sign_gradient", "be False without num_samples", True, remedy))
+    if basis is None:
+        return mean_distance(probabilities("expected_error", flat), grid, target, distance)
+    return Density(logits, grid, basis=basis).expected_distance(target, distance)
