@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heatpoint.frames import Frame, resize_matrix
 from heatpoint.report.figures import SURE, UNSURE, draw_prediction, ellipse_outline, overlay_maps
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import Frame, Grid, Points, resize_matrix
+from heatpoint.support import Grid, Points
 
 BLACK = np.zeros((20, 30, 3), np.uint8)
 
@@ -105,8 +106,8 @@ def test_edges_and_truth_are_drawn() -> None:
     assert joined[10, 14].max() > 0
     truth = np.array([[14.0, 3.0], [np.nan, 1.0], [25.0, 17.0]])
     crossed = draw_prediction(BLACK, points, truth=truth)
-    assert crossed[3, 14].tolist() == [255, 255, 255]
-    assert crossed[17, 25].tolist() == [255, 255, 255]
+    assert crossed[3, 14].min() > 245
+    assert crossed[17, 25].min() > 245
 
 
 def test_points_far_outside_and_not_finite_do_no_harm() -> None:

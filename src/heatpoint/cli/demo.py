@@ -25,9 +25,9 @@ class DemoCommand:
     out: Path = Path("heatpoint-demo")
     """Folder for the page and the weights; those of an earlier demo are replaced."""
     epochs: int | None = None
-    """Passes over the training faces. Left out: 10 on rendered faces, 12 on real ones."""
-    limit: int = 0
-    """Use only the first so many faces of each split. 0: all."""
+    """Passes over the training faces. Left out: 8 on rendered faces, 12 on real ones."""
+    limit: int | None = None
+    """Use only the first so many faces of each split, 0 for all. Left out: 1000 rendered faces, all real ones."""
     seed: int = 0
     """Of weights, order, augmentation and samples."""
 

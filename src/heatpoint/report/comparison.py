@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from heatpoint.datasets import PointSet
+from heatpoint.frames import FloatArray
 from heatpoint.recipes import Recipe
-from heatpoint.support import FloatArray
 from heatpoint.training.evaluation import OWN, locate_set
 from heatpoint.training.files import write_bytes
 from heatpoint.training.fitting import fit

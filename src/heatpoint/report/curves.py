@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from heatpoint.support import FloatArray
+from heatpoint.frames import FloatArray
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and visible on white as on black.
 CURVE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -14,11 +14,12 @@ import torch
 from heatpoint import __version__
 from heatpoint.datasets import PointSet, Sample, load_image
 from heatpoint.density import Density
+from heatpoint.frames import FloatArray, Frame, compose, resize_matrix
 from heatpoint.report.comparison import COLUMNS, Trial, best_rows
 from heatpoint.report.curves import coverage_curve, error_curve
 from heatpoint.report.figures import Picture, draw_prediction, overlay_maps
 from heatpoint.report.html import Section, code, curve, gallery, picture, table, text, write_report
-from heatpoint.support import FloatArray, Frame, Support, compose, resize_matrix
+from heatpoint.support import Support
 from heatpoint.training.weights import Trained
 from heatpoint.transforms import make_example, warp
 

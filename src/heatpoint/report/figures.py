@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
+from heatpoint.frames import FloatArray, Frame, compose, resize_matrix
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import FloatArray, Frame, Grid, Support, compose, resize_matrix
+from heatpoint.support import Grid, Support
 
 Picture = npt.NDArray[np.uint8]
 Shown = npt.NDArray[np.bool_]
@@ -112,10 +113,9 @@ def draw_prediction(
         canvas = _blend_fill(canvas, outlines, _take(colors, shown), opacity=0.22)
         canvas = _blend_lines(canvas, outlines, _take(colors, shown), thickness, closed=True, opacity=0.9)
     for place in [] if truth is None else frame.to_input(truth[np.isfinite(truth).all(axis=-1)]):
-        center = [int(v) for v in np.rint(np.clip(place, -8192, 8192))]
-        cv2.drawMarker(canvas, center, TRUTH, cv2.MARKER_CROSS, 5 * thickness, thickness)
+        _cross(canvas, place, 3.5 * thickness, thickness)
     for place, color in zip(places[shown], _take(colors, shown), strict=True):
-        _dot(canvas, place, color, 1.6 * thickness)
+        _dot(canvas, place, color, 2.2 * thickness)
     return canvas
 
 
@@ -232,6 +232,13 @@ def _blend_fill(canvas: Picture, outlines: FloatArray, colors: list[Color], *, o
     for outline, color in zip(outlines, colors, strict=True):
         cv2.fillPoly(drawn, [_fixed(outline)], color, cv2.LINE_AA, _SHIFT)
     return np.asarray(cv2.addWeighted(drawn, opacity, canvas, 1 - opacity, 0))
+
+
+def _cross(canvas: Picture, place: FloatArray, reach: float, thickness: int) -> None:
+    for grown, color in ((2, OUTLINE), (0, TRUTH)):
+        for arm in (np.array([reach + grown / 2, 0.0]), np.array([0.0, reach + grown / 2])):
+            start, stop = (tuple(int(v) for v in end) for end in _fixed(np.stack([place - arm, place + arm])))
+            cv2.line(canvas, start, stop, color, thickness + grown, cv2.LINE_AA, _SHIFT)
 
 
 def _dot(canvas: Picture, place: FloatArray, color: Color, radius: float) -> None:
