@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import heatpoint as hp
-from heatpoint.support import Frame, compose, flip_matrix, flip_points, resize_matrix
+from heatpoint.frames import Frame, compose, flip_matrix, resize_matrix
+from heatpoint.support import flip_points
 from pages import code_blocks, page, run_sessions, sections
 
 SECTIONS = sections(page("docs/conventions.md"))

@@ -26,6 +26,7 @@ MODULES = [
     "confidence",
     "density",
     "expectation",
+    "frames",
     "localizers",
     "readout",
     "regularizers",

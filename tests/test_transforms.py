@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from heatpoint.datasets import Sample
+from heatpoint.frames import Frame
 from heatpoint.skeleton import load_skeleton
-from heatpoint.support import Frame, flip_points
+from heatpoint.support import flip_points
 from heatpoint.transforms import (
-    GREY,
     Augmentation,
     augment_frame,
     box_of,
@@ -22,6 +22,7 @@ from heatpoint.transforms import (
     photometric,
     warp,
 )
+from heatpoint.transforms.augment import GREY
 
 FACE5 = load_skeleton("face5")
 GEOMETRY_ONLY = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "erase": 0.0}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heatpoint.support import FloatArray
+from heatpoint.frames import FloatArray
 
 Shape = tuple[FloatArray, float, FloatArray]
 

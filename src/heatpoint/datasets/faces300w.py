@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root
+from heatpoint.frames import FloatArray
 from heatpoint.skeleton import load_skeleton
-from heatpoint.support import FloatArray
 
 SPLITS = {"train": ("helen/trainset", "afw"), "test": ("helen/testset",)}
 IMAGE_ENDINGS = (".jpg", ".png", ".jpeg")

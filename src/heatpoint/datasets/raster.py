@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
-from heatpoint.support import FloatArray
+from heatpoint.frames import FloatArray
 
 FloatImage = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.intp]

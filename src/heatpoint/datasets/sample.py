@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message, one_of
+from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import FloatArray
 
 Image = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]

@@ -17,8 +17,8 @@ from heatpoint._checks import message
 from heatpoint.datasets.face_model import Face, Palette, disc, face_shapes
 from heatpoint.datasets.raster import FloatImage, fill
 from heatpoint.datasets.sample import Box, Image, PointSet, Sample, check_split
+from heatpoint.frames import FloatArray
 from heatpoint.skeleton import load_skeleton
-from heatpoint.support import FloatArray
 
 SPLITS = ("train", "validation", "test")
 DEFAULT_COUNTS = {"train": 2000, "validation": 250, "test": 500}

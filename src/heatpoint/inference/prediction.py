@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
+from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ import torch
 
 from heatpoint._checks import message
 from heatpoint.datasets import load_image
+from heatpoint.frames import FloatArray, Frame
 from heatpoint.inference.prediction import Prediction
-from heatpoint.support import FloatArray, Frame
 from heatpoint.training.locating import locate
 from heatpoint.training.weights import Trained, load_weights
 from heatpoint.transforms import warp

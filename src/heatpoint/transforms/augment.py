@@ -1,4 +1,4 @@
-"""From a sample to the network's input: the crop, one-matrix augmentation, anti-aliased warp, changes of colour."""
+"""Random changes of a training image: one matrix for the frame, colours, an erased rectangle."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from heatpoint._checks import message, one_of
-from heatpoint._warp import FloatImage, warp
-from heatpoint.datasets.sample import Box, Image, Sample, load_image
-from heatpoint.skeleton import Skeleton
-from heatpoint.support import Frame, about, compose, flip_matrix
-
-__all__ = [
-    "POLICIES",
-    "Augmentation",
-    "Example",
-    "augment_frame",
-    "box_of",
-    "erase",
-    "make_example",
-    "photometric",
-    "warp",
-]
-
-POLICIES = {
-    "P1": "tight box around the visible points",
-    "P2": "box given by the set",
-    "image": "the whole image",
-}
+from heatpoint._checks import message
+from heatpoint.frames import Frame, about, compose, flip_matrix
+from heatpoint.transforms.warp import FloatImage
 
 # Share of red, green and blue in the grey value (ITU-R BT.601), as torchvision has it.
 GREY = np.array([0.2989, 0.587, 0.114], dtype=np.float32)
@@ -84,61 +62,6 @@ class Augmentation:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(message("Augmentation", name, "be (low, high) with 0 < low <= high", (low, high)))
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """What the network and the loss see of one sample.
-
-    Args:
-        image: (3, height, width) float32 in [0, 1].
-        points: (K, 2) float32 in input pixels; of a mirrored example with the names exchanged.
-        visible: (K,) bool; False where a point is not annotated or lies outside the input.
-        frame: Image to input, the flip included.
-        flipped: Whether the image is mirrored. To go back: frame.to_image(points), then points[swap].
-    """
-
-    image: Tensor
-    points: Tensor
-    visible: Tensor
-    frame: Frame
-    flipped: bool
-
-
-def box_of(sample: Sample, policy: str = "P1", *, size: tuple[int, int] | None = None) -> Box:
-    """The box that is shown to the network.
-
-    Args:
-        sample: Whose box.
-        policy: "P1" is the tight box around the visible points, "P2" the box the set gives (randomized rounding,
-            section 6), "image" the whole image (as in the published MTFL preset of sampling-argmax).
-        size: (width, height) of the image; read from the sample if it is needed and not given.
-
-    Returns:
-        (x1, y1, x2, y2), the coordinates of its first and last pixel.
-
-    Raises:
-        ValueError: If the policy is unknown, or the sample has not what it asks for.
-
-    >>> points = np.array([[3.0, 4.0], [8.0, 6.5]])
-    >>> box_of(Sample(np.zeros((9, 9, 3), np.uint8), points, np.ones(2, bool), None, "a"))
-    (3.0, 4.0, 8.0, 6.5)
-    """
-    one_of("box_of", "policy", policy, POLICIES)
-    if policy == "image":
-        width, height = size or load_image(sample).shape[1::-1]
-        return (0.0, 0.0, width - 1.0, height - 1.0)
-    if policy == "P2":
-        if sample.box is None:
-            remedy = f"{sample.key} gives no box: use P1 or image."
-            raise ValueError(message("box_of", "policy", "be one the set supports", "P2", remedy))
-        return sample.box
-    if not sample.visible.any():
-        remedy = "Leave the sample out, or use P2 or image."
-        raise ValueError(message("box_of", "sample", "have a visible point for P1", sample.key, remedy))
-    points = sample.points[sample.visible]
-    (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
-    return (float(x1), float(y1), float(x2), float(y2))
 
 
 def augment_frame(frame: Frame, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Frame, bool]:
@@ -228,63 +151,3 @@ def erase(image: FloatImage, augmentation: Augmentation, rng: np.random.Generato
             result[y : y + h, x : x + w] = rng.random((h, w, image.shape[2]), dtype=np.float32)
             return result
     return image
-
-
-def make_example(
-    sample: Sample,
-    *,
-    size: int | tuple[int, int],
-    policy: str = "P1",
-    padding: float = 1.0,
-    skeleton: Skeleton | None = None,
-    augmentation: Augmentation | None = None,
-    rng: np.random.Generator | None = None,
-    image: Image | None = None,
-) -> Example:
-    """Cuts a sample out of its image and, in training, changes it at random.
-
-    Args:
-        sample: Image and points.
-        size: (width, height) of the input, or its side.
-        policy: Which box is shown; see `box_of`.
-        padding: Factor on the box's sides.
-        skeleton: Needed if the augmentation flips: it says which names to exchange.
-        augmentation: None for evaluation.
-        rng: Needed with `augmentation`; the same generator state gives the same example.
-        image: The decoded image, if the caller keeps it; None reads it from the sample.
-
-    Raises:
-        ValueError: If augmentation lacks `rng`, or a flip lacks `skeleton`.
-
-    >>> sample = Sample(np.zeros((20, 30, 3), np.uint8), np.array([[4.0, 4.0], [11.0, 8.0]]), np.ones(2, bool), None, "a")
-    >>> make_example(sample, size=16).points
-    tensor([[ 0.5000,  3.5000],
-            [14.5000, 11.5000]])
-    """
-    pixels = load_image(sample if image is None else image)
-    size = (size, size) if isinstance(size, int) else size
-    box = box_of(sample, policy, size=(pixels.shape[1], pixels.shape[0]))
-    frame, flipped = Frame.from_box(box, size, padding=padding), False
-    points, visible = sample.points, sample.visible
-    if augmentation is not None and rng is None:
-        raise ValueError(message("make_example", "rng", "be given with augmentation", None))
-    if augmentation is not None and augmentation.flip > 0 and skeleton is None:
-        remedy = "It says which names a flip exchanges."
-        raise ValueError(message("make_example", "skeleton", "be given when augmentation.flip > 0", None, remedy))
-    if augmentation is not None and rng is not None:
-        frame, flipped = augment_frame(frame, augmentation, rng)
-    crop = warp(pixels, frame)
-    if augmentation is not None and rng is not None:
-        crop = erase(photometric(crop, augmentation, rng), augmentation, rng)
-    if flipped and skeleton is not None:
-        order = list(skeleton.swap)
-        points, visible = points[order], visible[order]
-    placed = frame.to_input(points)
-    inside = ((placed >= -0.5) & (placed <= np.array(size) - 0.5)).all(axis=-1)
-    return Example(
-        image=torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
-        points=torch.from_numpy(placed.astype(np.float32)),
-        visible=torch.from_numpy(visible & inside),
-        frame=frame,
-        flipped=flipped,
-    )

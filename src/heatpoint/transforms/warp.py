@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from heatpoint.support import FloatArray, Frame, compose, resize_matrix
+from heatpoint.frames import FloatArray, Frame, compose, resize_matrix
 
 FloatImage = npt.NDArray[np.float32]
 

@@ -1,0 +1,17 @@
+"""From a sample to the network's input: the crop, one-matrix augmentation, anti-aliased warp, changes of colour."""
+
+from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
+from heatpoint.transforms.example import POLICIES, Example, box_of, make_example
+from heatpoint.transforms.warp import warp
+
+__all__ = [
+    "POLICIES",
+    "Augmentation",
+    "Example",
+    "augment_frame",
+    "box_of",
+    "erase",
+    "make_example",
+    "photometric",
+    "warp",
+]
