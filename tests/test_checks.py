@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from heatpoint._checks import check_tensor, looks_at, message, one_of, value_checks_enabled
+from heatpoint._checks import check_real, check_tensor, check_whole, looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
 
 
@@ -87,3 +87,18 @@ def test_the_error_text_names_the_callers_argument() -> None:
 def test_what_is_no_tensor_is_named(value: object, name: str) -> None:
     with pytest.raises(TypeError, match=rf"f: target must be a torch.Tensor, got {name}\."):
         check_tensor("f", "target", value)
+
+
+def test_numbers_of_any_kind_are_numbers_and_bools_are_none() -> None:
+    assert (check_real("f", "x", np.float32(0.5), "r"), check_whole("f", "k", np.int64(3), "r")) == (0.5, 3)
+    for value in (True, None, "1", torch.ones(())):
+        with pytest.raises(TypeError, match="f: x must r, got"):
+            check_real("f", "x", value, "r")
+        with pytest.raises(TypeError, match="f: k must r, got"):
+            check_whole("f", "k", value, "r")
+    for value in (float("nan"), float("inf"), 0.0, 3.0):
+        with pytest.raises(ValueError, match="f: x must r, got"):
+            check_real("f", "x", value, "r", above=0, most=2)
+    for value in (2.0, 0, 4):
+        with pytest.raises(ValueError, match="f: k must r, got"):
+            check_whole("f", "k", value, "r", least=1, most=3)

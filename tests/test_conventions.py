@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import heatpoint as hp
-from heatpoint.frames import Frame, compose, flip_matrix, resize_matrix
-from heatpoint.support import flip_points
+from heatpoint.frames import Frame, compose, flip_matrix, flip_points, resize_matrix
 from pages import code_blocks, page, run_sessions, sections
 
 SECTIONS = sections(page("docs/conventions.md"))

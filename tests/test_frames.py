@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heatpoint.frames import Frame, compose, flip_matrix, resize_matrix
+from heatpoint.frames import Frame, compose, flip_matrix, flip_points, resize_matrix
 
 once = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -36,3 +37,15 @@ def test_frame_takes_covariances_back_as_the_inverse_takes_points() -> None:
 def test_frame_refuses_an_inside_out_box() -> None:
     with pytest.raises(ValueError, match="Frame.from_box: box must have x2 >= x1 and y2 >= y1"):
         Frame.from_box((5, 5, 4, 9), (8, 8))
+
+
+def test_flip_is_an_exact_involution_with_swapped_names() -> None:
+    points = torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 30
+    swap = [1, 0, 2]
+    flipped = flip_points(points, width=31, swap=swap)
+    torch.testing.assert_close(flip_points(flipped, width=31, swap=swap), points, rtol=0, atol=1e-13)
+    torch.testing.assert_close(flipped[:, 0, 0], 30 - points[:, 1, 0], rtol=0, atol=0)
+    torch.testing.assert_close(flip_points(points, width=31)[:, 0, 0], 30 - points[:, 0, 0], rtol=0, atol=0)
+    for bad in ([0, 1], [1, 2, 0]):
+        with pytest.raises(ValueError, match="flip_points: swap must be a permutation of the 3 points"):
+            flip_points(points, width=31, swap=bad)

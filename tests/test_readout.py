@@ -597,11 +597,14 @@ def test_every_readout_checks_its_grid_and_its_maps(name: str) -> None:
     options = ON_GRIDS[name]
     with pytest.raises(TypeError, match=rf"{name}: grid must be a heatpoint.Grid"):
         READOUTS[name](torch.zeros(5, 6), (5, 6), **options)
-    with pytest.raises(ValueError, match=rf"{name}: logits must end in the grid's shape \(5, 6\), got \(6, 5\)"):
+    argument = "maps" if name in ("quarter_shift", "second_maximum_shift", "dark") else "logits"
+    with pytest.raises(TypeError, match=rf"{name}: {argument} must be a torch.Tensor, got ndarray"):
+        READOUTS[name](np.zeros((5, 6)), Grid((5, 6)), **options)
+    with pytest.raises(ValueError, match=rf"{name}: {argument} must end in the grid's shape \(5, 6\), got \(6, 5\)"):
         READOUTS[name](torch.zeros(6, 5), Grid((5, 6)), **options)
-    with pytest.raises(ValueError, match=rf"{name}: logits must leave at least one cell of every map possible"):
+    with pytest.raises(ValueError, match=rf"{name}: {argument} must leave at least one cell of every map possible"):
         READOUTS[name](torch.full((2, 5, 6), -torch.inf), Grid((5, 6)), **options)
-    with pytest.raises(ValueError, match=rf"{name}: logits must be finite or −inf, got NaN"):
+    with pytest.raises(ValueError, match=rf"{name}: {argument} must be finite or −inf, got NaN"):
         READOUTS[name](torch.full((2, 5, 6), torch.nan), Grid((5, 6)), **options)
 
 
@@ -690,3 +693,83 @@ def test_bad_arguments_are_refused(call: Callable[[Tensor, Grid], Tensor], text:
 def test_four_neighbours_needs_a_grid() -> None:
     with pytest.raises(TypeError, match="four_neighbours: grid must be a heatpoint.Grid, got Points"):
         four_neighbours(torch.zeros(11), cloud(2), torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m, g: soft_argmax(m, g, temperature=None), "soft_argmax: temperature must be greater than 0, got None"),
+        (lambda m, g: argmax(m, g, threshold="floor"), r"argmax: threshold must lie in \[0, 1\], got 'floor'"),
+        (lambda m, g: top_k(m, g, k=None), "top_k: k must be a whole number"),
+        (lambda m, g: window(m, g, radius="1"), "window: radius must be a whole number"),
+        (lambda m, g: dark(m, g, sigma_cells=None), "dark: sigma_cells must be greater than 0, got None"),
+        (lambda m, g: kernel_soft_argmax(m, g, sigma_cells=None), "kernel_soft_argmax: sigma_cells must be"),
+        (lambda m, g: four_neighbours(m, g, [0.0, 0.0]), "four_neighbours: target must be a torch.Tensor, got list"),
+        (lambda m, g: flip_average(m, None, width=6), "flip_average: flipped_points must be a torch.Tensor"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(call: Callable[[Tensor, Grid], Tensor], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        call(torch.zeros(2, 3, 5, 6), Grid((5, 6)))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    maps, grid = random_maps(Grid((5, 6))), Grid((5, 6))
+    assert torch.equal(top_k(maps, grid, k=np.int64(3)), top_k(maps, grid, k=3))
+    assert torch.equal(window(maps, grid, radius=np.int32(1)), window(maps, grid))
+    assert torch.equal(soft_argmax(maps, grid, temperature=np.float32(2)), soft_argmax(maps, grid, temperature=2))
+
+
+@pytest.mark.parametrize("weighting", ["probability", "logits", "values"])
+def test_the_one_largest_cell_is_the_plain_argmax_also_among_equals(weighting: str) -> None:
+    for grid in (*GRIDS, CYCLIC):
+        for maps in (torch.zeros(2, 3, *grid.shape), random_maps(grid).float()):
+            torch.testing.assert_close(top_k(maps, grid, k=1, weighting=weighting), argmax(maps, grid), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("variant", ["dark", "udp", "inward"])
+def test_forbidden_cells_count_as_the_floor_of_dark(variant: str) -> None:
+    grid = Grid((14, 13), stride=2.0)
+    maps = gaussian_map(torch.tensor([[11.0, 13.0], [9.5, 14.2]]), grid, sigma_cells=1.5)
+    floor = 1e-3 if variant == "udp" else 1e-10
+    forbidden = torch.zeros_like(maps, dtype=torch.bool)
+    forbidden[:, 1], forbidden[0, 8, 9] = True, True
+    leaf = maps.masked_fill(forbidden, -torch.inf).requires_grad_()
+    found = dark(leaf, grid, sigma_cells=1.5, variant=variant)
+    assert torch.equal(found, dark(maps.masked_fill(forbidden, floor), grid, sigma_cells=1.5, variant=variant))
+    (gradient,) = torch.autograd.grad(found.sum(), leaf)
+    assert found.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_readouts_run_under_vmap(name: str) -> None:
+    grid = Grid((5, 7), stride=2.0)
+    maps = random_maps(grid).abs()
+    found = torch.func.vmap(lambda m: READOUTS[name](m, grid, **ON_GRIDS[name]))(maps)
+    torch.testing.assert_close(found, READOUTS[name](maps, grid, **ON_GRIDS[name]), rtol=0, atol=1e-9)
+
+
+def test_soft_argmax_exports() -> None:
+    class Reader(torch.nn.Module):
+        def forward(self, maps: Tensor) -> Tensor:
+            return soft_argmax(maps, Grid((5, 6)))
+
+    maps = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(Reader(), (maps,))
+    torch.testing.assert_close(program.module()(maps), soft_argmax(maps, Grid((5, 6))))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [n for n in READOUTS if n != "dark"])
+def test_readouts_never_make_the_gpu_wait(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATPOINT_CHECK", "0")
+    for grid in (*GRIDS, CYCLIC):
+        maps = random_maps(grid).cuda()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = READOUTS[name](maps, grid, **ON_GRIDS[name])
+            grid.to_points(grid.to_cells(found))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

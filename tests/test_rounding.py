@@ -442,3 +442,22 @@ def test_bad_values_are_refused(call: Callable[[Grid], Tensor], text: str) -> No
 def test_real_numbers_are_no_cells() -> None:
     with pytest.raises(TypeError, match=r"binary_map: cells must hold whole numbers \(torch.long\), got torch.float32"):
         binary_map(torch.zeros(2), Grid((6, 5)))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda p, g: round_to_cells(p, g, threshold="floor"), r"round_to_cells: threshold must lie in \[0, 1\]"),
+        (lambda p, g: round_to_cells([1.0, 2.0], g), "round_to_cells: points must be a torch.Tensor, got list"),
+        (
+            lambda p, g: quantization_bias(None, g),
+            r"quantization_bias: mode_or_threshold must lie in \[0, 1\], got None",
+        ),
+        (lambda p, g: gaussian_map(p, g, sigma_cells=None), "gaussian_map: sigma_cells must be greater than 0"),
+        (lambda p, g: gaussian_map(p, g, sigma_cells=1, radius_sigmas="3"), "gaussian_map: radius_sigmas must be"),
+        (lambda p, g: binary_map(None, g), "binary_map: cells must be a torch.Tensor, got NoneType"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(call: Callable[[Tensor, Grid], Tensor], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        call(torch.zeros(4, 2), Grid((5, 6)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.autograd import gradcheck
 
-from heatpoint import _draws, sampling
+from heatpoint import _draws, _relaxed, sampling
 from heatpoint.basis import Gaussian, Triangular, Uniform
 from heatpoint.expectation import expected_position
 from heatpoint.sampling import Noise, gumbel_max, gumbel_softmax, sampling_argmax
@@ -534,7 +534,7 @@ def released_weights(logits, grid, noise, temperature, basis):
     if basis is None:
         return weights, marginals
     return weights, [
-        sampling._released_weights(m, noise.offsets[axis], basis, grid, axis) for axis, m in enumerate(marginals)
+        _relaxed._released_weights(m, noise.offsets[axis], basis, grid, axis) for axis, m in enumerate(marginals)
     ]
 
 
@@ -761,7 +761,7 @@ RIGHT = torch.full((6, 2, 3, 5, 4), 0.5)
         (
             lambda: _draws.default_generator(torch.device("meta")),
             ValueError,
-            "sampling: generator must be given on this kind of device, got None. Give it: torch.Generator('meta').",
+            "sampling_argmax: generator must be given on this kind of device, got None. Give it: torch.Generator('meta').",
         ),
     ],
 )
@@ -769,3 +769,28 @@ def test_error_texts(call, error, text):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        (
+            {"temperature": None},
+            TypeError,
+            "sampling_argmax: temperature must be a finite number greater than 0, got None",
+        ),
+        ({"num_samples": 2.5}, ValueError, "sampling_argmax: num_samples must be at least 1, got 2.5"),
+        ({"num_samples": "2"}, TypeError, "sampling_argmax: num_samples must be at least 1, got '2'"),
+        ({"noise": Noise([0.5])}, TypeError, "sampling_argmax: noise.gumbel_uniform must be a torch.Tensor, got list"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(options, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        sampling_argmax(MAPS, SMALL, **options)
+    with pytest.raises(TypeError, match="sampling_argmax: logits must be a torch.Tensor, got ndarray"):
+        sampling_argmax(np.zeros(SMALL.shape), SMALL)
+
+
+def test_numbers_of_numpy_are_numbers():
+    points = sampling_argmax(MAPS, SMALL, num_samples=np.int64(3), temperature=np.float32(0.5))
+    assert points.shape == (3, *MAPS.shape[: -SMALL.ndim], SMALL.ndim)

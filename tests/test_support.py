@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heatpoint.support import Grid, Points, check_grid, check_support, flip_points
+from heatpoint.support import Grid, Points, check_grid, check_support
 
 GRIDS = [
     Grid((7,), stride=3.0),
@@ -128,13 +129,46 @@ def test_points_refuse_what_is_no_cloud() -> None:
             Points(torch.zeros(shape))
 
 
-def test_flip_is_an_exact_involution_with_swapped_names() -> None:
-    points = torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 30
-    swap = [1, 0, 2]
-    flipped = flip_points(points, width=31, swap=swap)
-    torch.testing.assert_close(flip_points(flipped, width=31, swap=swap), points, rtol=0, atol=1e-13)
-    torch.testing.assert_close(flipped[:, 0, 0], 30 - points[:, 1, 0], rtol=0, atol=0)
-    torch.testing.assert_close(flip_points(points, width=31)[:, 0, 0], 30 - points[:, 0, 0], rtol=0, atol=0)
-    for bad in ([0, 1], [1, 2, 0]):
-        with pytest.raises(ValueError, match="flip_points: swap must be a permutation of the 3 points"):
-            flip_points(points, width=31, swap=bad)
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"shape": 64}, TypeError, "Grid: shape must hold 1 to 3 whole numbers of at least 1, got 64. Give it slowest"),
+        ({"shape": "64"}, TypeError, "Grid: shape must hold 1 to 3 whole numbers of at least 1, got '64'."),
+        ({"shape": ("a", 4)}, TypeError, "Grid: shape must hold 1 to 3 whole numbers of at least 1, got ('a', 4)."),
+        ({"shape": (4, 2.5)}, ValueError, "Grid: shape must hold 1 to 3 whole numbers of at least 1, got (4, 2.5)."),
+        ({"shape": (4,), "cyclic": 0}, TypeError, "Grid: cyclic must hold axes from 0 to 0, got 0. Axes are counted"),
+        ({"shape": (4,), "cyclic": (0.5,)}, ValueError, "Grid: cyclic must hold axes from 0 to 0, got (0.5,)."),
+        ({"shape": (4,), "stride": "4"}, TypeError, "Grid: stride must be greater than 0, got '4'."),
+        ({"shape": (4,), "stride": None}, TypeError, "Grid: stride must be greater than 0, got None."),
+        ({"shape": (4,), "stride": float("inf")}, ValueError, "Grid: stride must be greater than 0, got inf."),
+        ({"shape": (4,), "offset": float("nan")}, ValueError, "Grid: offset must be finite, got nan."),
+        ({"shape": (4, 3), "offset": (0.0, float("inf"))}, ValueError, "Grid: offset must be finite, got inf."),
+    ],
+)
+def test_grid_names_arguments_of_the_wrong_kind(arguments: dict[str, object], error: type, text: str) -> None:
+    with pytest.raises(error) as caught:
+        Grid(**arguments)  # type: ignore[arg-type]
+    assert text in str(caught.value)
+
+
+def test_grid_takes_numbers_of_numpy_and_shapes_of_torch() -> None:
+    grid = Grid(torch.zeros(5, 6).shape, stride=np.int64(4), offset=np.float32(0.5), cyclic=(np.int64(0),))
+    assert grid == Grid((5, 6), stride=4, offset=0.5, cyclic=(0,))
+    assert Grid(np.array([5, 6]), stride=np.array([2.0, 3.0])) == Grid((5.0, 6), stride=(2, 3))  # type: ignore[arg-type]
+    assert all(type(n) is int for n in grid.shape)
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 1), ()])
+def test_coordinates_of_another_dimension_are_not_broadcast(shape: tuple[int, ...]) -> None:
+    grid = Grid((5, 6))
+    with pytest.raises(ValueError, match="Grid.to_cells: points must hold 2 coordinates"):
+        grid.to_cells(torch.zeros(shape))
+    with pytest.raises(ValueError, match="Grid.to_points: cells must hold 2 coordinates"):
+        grid.to_points(torch.zeros(shape))
+    with pytest.raises(TypeError, match=r"Grid.to_cells: points must be a torch.Tensor, got list"):
+        grid.to_cells([0.0, 0.0])  # type: ignore[arg-type]
+
+
+def test_whole_coordinates_become_floating_ones() -> None:
+    grid = Grid((5, 6), stride=(2.0, 4.0), offset=0)
+    torch.testing.assert_close(grid.to_cells(torch.tensor([3, 2])), torch.tensor([1.5, 0.5]))

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from heatpoint.datasets import Sample
-from heatpoint.frames import Frame
+from heatpoint.frames import Frame, flip_points
 from heatpoint.skeleton import load_skeleton
-from heatpoint.support import flip_points
 from heatpoint.transforms import (
     Augmentation,
     augment_frame,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -64,3 +66,58 @@ def check_tensor(function: str, argument: str, value: object) -> None:
     if not isinstance(value, Tensor):
         remedy = "Make it one with torch.as_tensor." if value is not None else ""
         raise TypeError(message(function, argument, "be a torch.Tensor", type(value).__name__, remedy))
+
+
+def check_real(
+    function: str,
+    argument: str,
+    value: object,
+    rule: str,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+    remedy: str = "",
+) -> float:
+    """Returns a number of any kind (Python's, numpy's) as a float, after checking that it is finite and within bounds.
+
+    Raises:
+        TypeError: If it is no number; a bool is none.
+        ValueError: If it breaks the rule.
+
+    >>> check_real("f", "sigma", 2, "be greater than 0", above=0)
+    2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message(function, argument, rule, repr(value), remedy))
+    number = float(value)
+    if not (math.isfinite(number) and above < number and least <= number <= most):
+        raise ValueError(message(function, argument, rule, value, remedy))
+    return number
+
+
+def check_whole(
+    function: str,
+    argument: str,
+    value: object,
+    rule: str,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    remedy: str = "",
+) -> int:
+    """Returns a whole number of any kind (Python's, numpy's) as an int, after checking that it lies within bounds.
+
+    Raises:
+        TypeError: If it is no number; a bool is none.
+        ValueError: If it is not whole, or breaks the rule.
+
+    >>> check_whole("f", "k", 3, "be at least 1", least=1)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message(function, argument, rule, repr(value), remedy))
+    number = int(value) if isinstance(value, Integral) else None
+    if number is None or not least <= number <= most:
+        raise ValueError(message(function, argument, rule, value, remedy))
+    return number

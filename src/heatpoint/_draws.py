@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, value_checks_enabled
+from heatpoint._checks import check_tensor, check_whole, looks_at, message, value_checks_enabled
 from heatpoint.basis import Basis
 from heatpoint.support import Grid, Support
 
@@ -112,7 +112,7 @@ def chunks(
         num_samples = _checked_count(function, num_samples, uniform.shape[0])
     else:
         num_samples = _checked_count(function, num_samples, None)
-        generator = generator if generator is not None else default_generator(like.device)
+        generator = generator if generator is not None else default_generator(like.device, function)
     size = max(1, CHUNK_CELLS // max(1, like.numel()))
     for start in range(0, num_samples, size):
         part = slice(start, min(start + size, num_samples))
@@ -122,7 +122,7 @@ def chunks(
             yield FreshChunk(shapes, part.stop - part.start, like, generator)
 
 
-def default_generator(device: torch.device) -> torch.Generator:
+def default_generator(device: torch.device, function: str = "sampling_argmax") -> torch.Generator:
     """The generator from which torch draws on a device when none is given.
 
     Raises:
@@ -138,14 +138,13 @@ def default_generator(device: torch.device) -> torch.Generator:
         index = torch.cuda.current_device() if device.index is None else device.index
         return torch.cuda.default_generators[index]
     remedy = f"Give it: torch.Generator({device.type!r})."
-    raise ValueError(message("sampling", "generator", "be given on this kind of device", None, remedy))
+    raise ValueError(message(function, "generator", "be given on this kind of device", None, remedy))
 
 
 def _checked_count(function: str, num_samples: int | None, recorded: int | None) -> int:
     if num_samples is None:
         num_samples = 1 if recorded is None else recorded
-    if num_samples < 1:
-        raise ValueError(message(function, "num_samples", "be at least 1", num_samples))
+    num_samples = check_whole(function, "num_samples", num_samples, "be at least 1", least=1)
     if recorded is not None and recorded != num_samples:
         remedy = "Leave num_samples out to replay all of them."
         rule = f"equal the number of recorded samples {recorded}"
@@ -155,11 +154,12 @@ def _checked_count(function: str, num_samples: int | None, recorded: int | None)
 
 def _checked_noise(function: str, noise: Noise, shapes: Shapes, like: Tensor) -> Draws:
     expected = (*shapes.batch, *shapes.support.shape)
+    check_tensor(function, "noise.gumbel_uniform", noise.gumbel_uniform)
     uniform = noise.gumbel_uniform.to(like)
     if uniform.ndim < 1 or tuple(uniform.shape[1:]) != expected:
         rule = f"be (num_samples, {', '.join(map(str, expected))})"
         raise ValueError(message(function, "noise.gumbel_uniform", rule, tuple(uniform.shape)))
-    if value_checks_enabled() and not bool(((uniform >= 0) & (uniform <= 1)).all()):
+    if value_checks_enabled() and looks_at(uniform) and not bool(((uniform >= 0) & (uniform <= 1)).all()):
         found = f"values from {float(uniform.min()):g} to {float(uniform.max()):g}"
         raise ValueError(message(function, "noise.gumbel_uniform", "lie in [0, 1)", found))
     if shapes.basis is None:
@@ -171,6 +171,7 @@ def _checked_noise(function: str, noise: Noise, shapes: Shapes, like: Tensor) ->
     offsets = []
     for axis, (tensor, flat) in enumerate(zip(given, shapes.offsets(), strict=True)):
         wanted = (uniform.shape[0], *(expected if shapes.per_cell else (*shapes.batch, *flat)))
+        check_tensor(function, f"noise.offsets[{axis}]", tensor)
         if tuple(tensor.shape) != wanted:
             raise ValueError(message(function, f"noise.offsets[{axis}]", f"be {wanted}", tuple(tensor.shape)))
         offsets.append(tensor.to(like).reshape(uniform.shape[0], *shapes.batch, *flat))

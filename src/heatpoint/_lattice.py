@@ -53,6 +53,19 @@ def axis_steps(cells: Tensor, grid: Grid, axis: int) -> Tensor:
     return steps
 
 
+def shortest_steps(steps: Tensor, grid: Grid) -> Tensor:
+    """Steps in cells (*batch, D), taken the short way round on cyclic axes.
+
+    >>> shortest_steps(torch.tensor([[3.0, 3.0]]), Grid((4, 4), cyclic=(0,)))
+    tensor([[-1.,  3.]])
+    """
+    columns = [
+        s - grid.lengths[axis] * torch.round(s / grid.lengths[axis]) if axis in grid.cyclic else s
+        for axis, s in enumerate(steps.unbind(dim=-1))
+    ]
+    return torch.stack(columns, dim=-1) if grid.cyclic else steps
+
+
 def along(row: Tensor, grid: Grid, axis: int) -> Tensor:
     """A row (*batch, length) of one axis, shaped to broadcast against maps (*batch, *grid.shape)."""
     shape = [1] * grid.ndim

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message
+from heatpoint._checks import check_tensor, message
 from heatpoint._numerics import full_precision, promote
 from heatpoint.support import Grid, Support, check_support
 
@@ -148,6 +148,7 @@ def _signs(ahead: Tensor, support: Support, axis: int) -> Tensor:
 
 
 def _check_cells(function: str, weights: Tensor, num_cells: int) -> None:
+    check_tensor(function, "weights", weights)
     if weights.ndim < 1 or weights.shape[-1] != num_cells:
         remedy = "Weights are flat, row-major."
         raise ValueError(message(function, "weights", f"end in {num_cells} cells", tuple(weights.shape), remedy))

@@ -1,4 +1,4 @@
-"""The frames that take a point from an image to the network's input and back, as affine matrices.
+"""The frames that take a point from an image to the network's input and back, as affine matrices; mirrored points.
 
 Half-pixel arithmetic is here and in `heatpoint.support` only: pixel i has its centre at coordinate i (docs/conventions.md).
 """
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from heatpoint._checks import message
+from heatpoint._checks import check_tensor, message
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -91,3 +93,33 @@ def resize_matrix(scale_x: float, scale_y: float) -> FloatArray:
 def flip_matrix(width: int) -> FloatArray:
     """The (2, 3) map of a horizontal flip: x -> width − 1 − x."""
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
+
+
+def flip_points(points: Tensor, *, width: float, swap: Sequence[int] | None = None) -> Tensor:
+    """Mirrors points left to right, exactly: x -> width − 1 − x, then exchanges the names of mirrored points.
+
+    Args:
+        points: (*batch, K, D) in pixels of an image `width` wide (pixel centres at whole numbers).
+        width: Width of the image in pixels.
+        swap: For every point the index of its mirror partner (itself if it has none), length K. None leaves the order.
+
+    Returns:
+        (*batch, K, D). The function is its own inverse.
+
+    >>> flip_points(torch.tensor([[0.0, 5.0], [7.0, 5.0]]), width=8, swap=[1, 0])
+    tensor([[0., 5.],
+            [7., 5.]])
+    """
+    check_tensor("flip_points", "points", points)
+    check_swap("flip_points", swap, points.shape[-2] if points.ndim > 1 else 0)
+    flipped = torch.cat([width - 1 - points[..., :1], points[..., 1:]], dim=-1)
+    return flipped if swap is None else flipped[..., list(swap), :]
+
+
+def check_swap(function: str, swap: Sequence[int] | None, num_points: int) -> None:
+    """Raises ValueError unless `swap` is a permutation of the points that is its own inverse."""
+    if swap is None:
+        return
+    if sorted(swap) != list(range(num_points)) or any(swap[swap[i]] != i for i in range(num_points)):
+        rule = f"be a permutation of the {num_points} points that is its own inverse"
+        raise ValueError(message(function, "swap", rule, list(swap), "Entry i names the mirror partner of point i."))

@@ -6,15 +6,15 @@ the fractional part ε = c − ⌊c⌋. The paper publishes offset 0; here the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import looks_at, message, one_of
+from heatpoint._checks import check_real, check_tensor, looks_at, message, one_of
 from heatpoint._lattice import axis_steps, onto_grid, outer
 from heatpoint._numerics import full_precision, promote
-from heatpoint.support import Grid, check_grid
+from heatpoint.support import Grid, check_grid, per_axis
 
 __all__ = [
     "THRESHOLDS",
@@ -90,20 +90,21 @@ def cells_of(
     cells = _checked_cells(function, argument, points, grid).detach()
     if threshold is not None:
         _check_threshold(function, "threshold", threshold)
-        t = torch.as_tensor(threshold, dtype=cells.dtype, device=cells.device)
+        t = threshold.to(cells) if isinstance(threshold, Tensor) else cells.new_full((), threshold)
     else:
         one_of(function, "mode", mode, [*THRESHOLDS, "random"])
         if mode == "random":
             t = 1 - torch.rand(cells.shape, generator=generator, dtype=cells.dtype, device=cells.device)
         else:
-            t = torch.tensor(THRESHOLDS[mode], dtype=cells.dtype, device=cells.device)
+            t = cells.new_full((), THRESHOLDS[mode])
     lower = cells.floor()
     rounded = lower + (cells - lower >= t)
     inside = onto_grid(rounded, grid)
     if clip:
         return inside
-    is_cyclic = torch.tensor([axis in grid.cyclic for axis in range(grid.ndim)], device=cells.device)
-    return torch.where(is_cyclic, inside, rounded.long())
+    kept = inside if grid.cyclic else rounded.long()
+    columns = [(kept if axis in grid.cyclic else rounded.long())[..., axis] for axis in range(grid.ndim)]
+    return torch.stack(columns, dim=-1)
 
 
 def activation_probabilities(points: Tensor, grid: Grid) -> Tensor:
@@ -170,8 +171,8 @@ def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Te
         mode_or_threshold = THRESHOLDS.get(mode_or_threshold, 0.5)
     _check_threshold("quantization_bias", "mode_or_threshold", mode_or_threshold)
     given = mode_or_threshold
-    t = promote(given) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.get_default_dtype())
-    return (0.5 - t) * torch.tensor(grid.strides, dtype=t.dtype, device=t.device)
+    t = promote(given) if isinstance(given, Tensor) else torch.tensor(float(given), dtype=torch.get_default_dtype())
+    return (0.5 - t) * per_axis(grid.strides, t)
 
 
 def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -195,13 +196,13 @@ def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -
             [0., 0., 0.]])
     """
     check_grid("binary_map", grid)
+    check_tensor("binary_map", "cells", cells)
     if cells.is_floating_point():
         remedy = "Take points to cells with round_to_cells first."
         raise TypeError(message("binary_map", "cells", "hold whole numbers (torch.long)", cells.dtype, remedy))
     grid.check_points("binary_map", cells, "cells")
     if looks_at(cells):
-        lengths = torch.tensor(grid.lengths, device=cells.device)
-        outside = (cells < 0) | (cells >= lengths)
+        outside = (cells < 0) | (cells >= per_axis(grid.lengths, cells))
         if bool(outside.any()):
             got = tuple(cells[outside.any(dim=-1)][0].tolist())
             raise ValueError(message("binary_map", "cells", f"lie within {grid.lengths} (in point order)", got))
@@ -254,8 +255,8 @@ def gaussian_of(
     """`gaussian_map` on behalf of the caller `function`, whose `argument` holds the points."""
     check_grid(function, grid)
     sigmas = check_sigmas(function, sigma_cells, grid)
-    if radius_sigmas is not None and not radius_sigmas > 0:
-        raise ValueError(message(function, "radius_sigmas", "be greater than 0", radius_sigmas))
+    if radius_sigmas is not None:
+        check_real(function, "radius_sigmas", radius_sigmas, "be greater than 0", above=0)
     cells = _checked_cells(function, argument, points, grid)
     rows = []
     for axis, sigma in enumerate(sigmas):
@@ -267,9 +268,11 @@ def gaussian_of(
 
 def check_sigmas(function: str, sigma_cells: float | Sequence[float], grid: Grid) -> tuple[float, ...]:
     """One standard deviation per axis, after checking that each is above 0 and that their number is 1 or D."""
-    sigmas = (float(sigma_cells),) * grid.ndim if isinstance(sigma_cells, int | float) else tuple(sigma_cells)
-    if len(sigmas) != grid.ndim or any(not 0 < sigma < float("inf") for sigma in sigmas):
-        rule = f"be greater than 0: one number or {grid.ndim}, in point order (x, y, z)"
+    rule = f"be greater than 0: one number or {grid.ndim}, in point order (x, y, z)"
+    if not isinstance(sigma_cells, Iterable):
+        return (check_real(function, "sigma_cells", sigma_cells, rule, above=0),) * grid.ndim
+    sigmas = tuple(check_real(function, "sigma_cells", sigma, rule, above=0) for sigma in sigma_cells)
+    if len(sigmas) != grid.ndim:
         raise ValueError(message(function, "sigma_cells", rule, sigma_cells))
     return sigmas
 
@@ -284,10 +287,8 @@ def _checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> 
 
 
 def _check_threshold(function: str, argument: str, threshold: float | Tensor) -> None:
-    if isinstance(threshold, Tensor):
-        fits = not looks_at(threshold) or bool(((threshold >= 0) & (threshold <= 1)).all())
-    else:
-        fits = 0 <= threshold <= 1
-    if not fits:
-        remedy = "1 is floor, 0.5 is round, 0 is ceil."
+    remedy = "1 is floor, 0.5 is round, 0 is ceil."
+    if not isinstance(threshold, Tensor):
+        check_real(function, argument, threshold, "lie in [0, 1]", least=0, most=1, remedy=remedy)
+    elif looks_at(threshold) and not bool(((threshold >= 0) & (threshold <= 1)).all()):
         raise ValueError(message(function, argument, "lie in [0, 1]", threshold, remedy))

@@ -6,7 +6,6 @@ only, and not wholly even there. docs/sampling.md sets them side by side and mea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,18 +13,17 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import check_real, message, one_of
 from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
 from heatpoint._numerics import full_precision, log_probabilities
-from heatpoint.basis import Basis, Gaussian, Triangular, check_basis_on_points, make_basis
-from heatpoint.expectation import expected_position, marginal_position
+from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
+from heatpoint.basis import Basis, check_basis_on_points, make_basis
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
 from heatpoint.support import Grid, Points, Support, check_support
 
 __all__ = ["Noise", "gumbel_max", "gumbel_softmax", "sampling_argmax"]
 __all__ += ["Constant", "Exponential", "Linear", "Released2D", "Released3D", "Schedule", "make_schedule"]
 
-Formula = Literal["paper", "released"]
 FORMULAS: tuple[Formula, ...] = ("paper", "released")
 MEMORY = ("normal", "low")
 
@@ -65,7 +63,7 @@ def gumbel_max(
     log_p = log_probabilities("gumbel_max", support.flatten("gumbel_max", logits))
     shapes = Shapes(tuple(log_p.shape[:-1]), support, None, True)
     cells = [
-        _perturbed(log_p, chunk()[0], noise_scale=1.0, is_recorded=noise is not None).argmax(dim=-1)
+        perturbed(log_p, chunk()[0], noise_scale=1.0, is_recorded=noise is not None).argmax(dim=-1)
         for chunk in chunks("gumbel_max", shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
     ]
     return torch.cat(cells)
@@ -113,7 +111,7 @@ def gumbel_softmax(
     log_p = log_probabilities(function, support.flatten(function, logits))
     shapes = Shapes(tuple(log_p.shape[:-1]), support, None, True)
     weights = [
-        _weights(log_p, chunk()[0], temperature, formula, noise is not None)
+        relaxed_weights(log_p, chunk()[0], temperature, formula, noise is not None)
         for chunk in chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
     ]
     return torch.cat(weights)
@@ -216,10 +214,10 @@ def samples_of(
 
     def draw(log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
         uniform, raw = chunk()
-        weights = _weights(log_p, uniform, temperature, formula, noise is not None)
+        weights = relaxed_weights(log_p, uniform, temperature, formula, noise is not None)
         if formula == "released" and isinstance(grid, Grid):
-            return _released_positions(weights, grid, shape_of, raw, sign_gradient)
-        return _paper_positions(weights, grid, shape_of, raw, sign_gradient)
+            return released_positions(weights, grid, shape_of, raw, sign_gradient)
+        return paper_positions(weights, grid, shape_of, raw, sign_gradient)
 
     samples = [
         checkpoint(draw, log_p, chunk, use_reentrant=False, preserve_rng_state=False)
@@ -228,83 +226,6 @@ def samples_of(
         for chunk in chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
     ]
     return torch.cat(samples)
-
-
-def _weights(log_p: Tensor, uniform: Tensor, temperature: float, formula: Formula, is_recorded: bool) -> Tensor:
-    scaled = log_p / temperature if formula == "paper" else log_p
-    return _perturbed(scaled, uniform, noise_scale=1 / temperature, is_recorded=is_recorded).softmax(dim=-1)
-
-
-def _perturbed(scores: Tensor, uniform: Tensor, *, noise_scale: float, is_recorded: bool) -> Tensor:
-    """Scores + scale · g, with g = −log(−log u)."""
-    if not is_recorded:
-        return torch.sub(scores, uniform.log_().neg_().log_(), alpha=noise_scale)
-    # 1 would be +inf. Uniforms lie below it, but those recorded in more digits than these may round up to it.
-    uniform = uniform.clamp(max=1 - torch.finfo(uniform.dtype).eps / 2)
-    perturbed = scores - noise_scale * (-uniform.log()).log()
-    nothing_left = perturbed.detach().amax(dim=-1, keepdim=True) == -torch.inf
-    return torch.where(nothing_left, scores, perturbed)
-
-
-def _paper_positions(
-    weights: Tensor, grid: Support, basis: Basis | None, raw: list[Tensor], sign_gradient: bool
-) -> Tensor:
-    if basis is None:
-        return expected_position(weights, grid, sign_gradient=sign_gradient)
-    strides = grid.strides if isinstance(grid, Grid) else (1.0,) * grid.ndim
-    displacement = [basis.offsets_from_noise(noise) * stride for noise, stride in zip(raw, strides, strict=True)]
-    return expected_position(weights, grid, displacement=displacement, sign_gradient=sign_gradient)
-
-
-def _released_positions(
-    weights: Tensor, grid: Grid, basis: Basis | None, raw: list[Tensor], sign_gradient: bool
-) -> Tensor:
-    if basis is None:
-        return expected_position(weights, grid, sign_gradient=sign_gradient)
-    coordinates = []
-    for axis, marginal in enumerate(grid.marginals(grid.unflatten(weights))):
-        coordinates.append(
-            marginal_position(
-                _released_weights(marginal, raw[axis], basis, grid, axis),
-                grid,
-                axis=axis,
-                displacement=basis.offsets_from_noise(raw[axis]) * grid.strides[axis],
-                sign_gradient=sign_gradient,
-            )
-        )
-    return torch.stack(coordinates, dim=-1)
-
-
-def _released_weights(marginal: Tensor, raw: Tensor, basis: Basis, grid: Grid, axis: int) -> Tensor:
-    """The weights q (S, *batch, length) that the released formula gives the displaced positions of one axis."""
-    if isinstance(basis, Triangular):
-        shifted = _interpolated(marginal, basis.offsets_from_noise(raw), is_cyclic=axis in grid.cyclic)
-        return _renormalised(shifted, marginal)
-    if isinstance(basis, Gaussian) and grid.ndim == 2:
-        return _renormalised(marginal * torch.exp(-2 * raw.square()), marginal)
-    return marginal
-
-
-def _interpolated(marginal: Tensor, offsets: Tensor, *, is_cyclic: bool) -> Tensor:
-    """The marginal at cell coordinates i + offset_i, linear between cells; outside 0, or around the axis."""
-    length = marginal.shape[-1]
-    position = torch.arange(length, dtype=offsets.dtype, device=offsets.device) + offsets
-    below = position.floor()
-    fraction = position - below
-    values = []
-    for cell in (below.long(), below.long() + 1):
-        if is_cyclic:
-            values.append(marginal.gather(-1, cell % length))
-        else:
-            inside = (cell >= 0) & (cell < length)
-            values.append(marginal.gather(-1, cell.clamp(0, length - 1)) * inside)
-    return (1 - fraction) * values[0] + fraction * values[1]
-
-
-def _renormalised(weights: Tensor, otherwise: Tensor) -> Tensor:
-    total = weights.sum(dim=-1, keepdim=True)
-    is_possible = total > 0
-    return torch.where(is_possible, weights / torch.where(is_possible, total, 1.0), otherwise)
 
 
 def _checked_basis(
@@ -322,6 +243,5 @@ def _checked_basis(
 def _check_choices(function: str, temperature: float, formula: str, memory: str) -> None:
     one_of(function, "formula", formula, FORMULAS)
     one_of(function, "memory", memory, MEMORY)
-    if not 0 < temperature < math.inf:
-        remedy = "It divides; towards 0 the draws become exact (formula 'paper')."
-        raise ValueError(message(function, "temperature", "be a finite number greater than 0", temperature, remedy))
+    remedy = "It divides; towards 0 the draws become exact (formula 'paper')."
+    check_real(function, "temperature", temperature, "be a finite number greater than 0", above=0, remedy=remedy)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import check_tensor, message
+from heatpoint._grid_arguments import CYCLIC_REMEDY, SHAPE_REMEDY, as_tuple, numbers_per_axis, shortest, whole_numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,33 +49,30 @@ class Grid:
     cyclic: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        shape = tuple(self.shape)
-        if not 1 <= len(shape) <= 3 or any(int(n) != n or n < 1 for n in shape):
-            remedy = "Give it slowest axis first: (W,), (H, W) or (D, H, W)."
-            raise ValueError(message("Grid", "shape", "hold 1 to 3 whole numbers of at least 1", self.shape, remedy))
-        shape = tuple(int(n) for n in shape)
-        stride = _per_axis("stride", self.stride, len(shape))
-        if any(not s > 0 for s in _tuple(stride, len(shape))):
-            raise ValueError(message("Grid", "stride", "be greater than 0", self.stride))
+        shape = whole_numbers("shape", self.shape, "hold 1 to 3 whole numbers of at least 1", SHAPE_REMEDY, least=1)
+        if not 1 <= len(shape) <= 3:
+            raise ValueError(
+                message("Grid", "shape", "hold 1 to 3 whole numbers of at least 1", self.shape, SHAPE_REMEDY)
+            )
+        stride = numbers_per_axis("stride", self.stride, len(shape), "be greater than 0", above=0)
         if self.offset is not None:
-            offset = _per_axis("offset", self.offset, len(shape))
+            offset = numbers_per_axis("offset", self.offset, len(shape), "be finite")
         elif isinstance(stride, tuple):
             offset = tuple((s - 1) / 2 for s in stride)
         else:
             offset = (stride - 1) / 2
-        cyclic = tuple(sorted({int(a) for a in self.cyclic}))
-        if any(not 0 <= a < len(shape) for a in cyclic):
-            remedy = "Axes are counted in point order: 0 is x, 1 is y, 2 is z."
-            raise ValueError(message("Grid", "cyclic", f"hold axes from 0 to {len(shape) - 1}", self.cyclic, remedy))
+        rule = f"hold axes from 0 to {len(shape) - 1}"
+        axes = whole_numbers("cyclic", self.cyclic, rule, CYCLIC_REMEDY, least=0, most=len(shape) - 1)
+        cyclic = tuple(sorted(set(axes)))
         for name, value in (("shape", shape), ("stride", stride), ("offset", offset), ("cyclic", cyclic)):
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         parts = [repr(self.shape)]
         if self.stride != 1.0:
-            parts.append(f"stride={_short(self.stride)}")
+            parts.append(f"stride={shortest(self.stride)}")
         if self.offset != Grid(self.shape, stride=self.stride).offset:
-            parts.append(f"offset={_short(self.offset)}")
+            parts.append(f"offset={shortest(self.offset)}")
         if self.cyclic:
             parts.append(f"cyclic={self.cyclic}")
         return f"Grid({', '.join(parts)})"
@@ -97,14 +95,14 @@ class Grid:
     @property
     def strides(self) -> tuple[float, ...]:
         """Stride per axis in point order."""
-        return _tuple(self.stride, self.ndim)
+        return as_tuple(self.stride, self.ndim)
 
     @property
     def offsets(self) -> tuple[float, ...]:
         """Coordinate of the centre of cell 0 per axis in point order."""
         if self.offset is None:
             raise AssertionError("offset is resolved when the grid is made")
-        return _tuple(self.offset, self.ndim)
+        return as_tuple(self.offset, self.ndim)
 
     @property
     def size(self) -> tuple[float, ...]:
@@ -133,12 +131,15 @@ class Grid:
 
     def to_cells(self, points: Tensor) -> Tensor:
         """Input coordinates (*batch, D) to cell coordinates (*batch, D); differentiable."""
-        return (points - self._row(self.offsets, points)) / self._row(self.strides, points)
+        self.check_points("Grid.to_cells", points, "points")
+        points = points if points.is_floating_point() else points.to(torch.get_default_dtype())
+        return (points - per_axis(self.offsets, points)) / per_axis(self.strides, points)
 
     def to_points(self, cells: Tensor) -> Tensor:
         """Cell coordinates (*batch, D) to input coordinates (*batch, D); differentiable."""
+        self.check_points("Grid.to_points", cells, "cells")
         cells = cells if cells.is_floating_point() else cells.to(torch.get_default_dtype())
-        return cells * self._row(self.strides, cells) + self._row(self.offsets, cells)
+        return cells * per_axis(self.strides, cells) + per_axis(self.offsets, cells)
 
     def flatten(self, function: str, maps: Tensor, argument: str = "logits") -> Tensor:
         """Maps (*batch, *shape) to (*batch, cells), row-major, after checking them for the caller `function`."""
@@ -179,9 +180,6 @@ class Grid:
     def check_points(self, function: str, points: Tensor, argument: str = "target") -> None:
         """Raises ValueError unless `points` is (…, D)."""
         check_points(function, points, self.ndim, argument)
-
-    def _row(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,49 +287,14 @@ def check_grid(function: str, grid: object) -> None:
         raise TypeError(message(function, "grid", "be a heatpoint.Grid", type(grid).__name__, remedy))
 
 
-def flip_points(points: Tensor, *, width: float, swap: Sequence[int] | None = None) -> Tensor:
-    """Mirrors points left to right, exactly: x -> width − 1 − x, then exchanges the names of mirrored points.
+def per_axis(values: Sequence[float], like: Tensor) -> Tensor:
+    """One number per axis as a tensor (D,) of the dtype and on the device of `like`.
 
-    Args:
-        points: (*batch, K, D) in pixels of an image `width` wide (pixel centres at whole numbers).
-        width: Width of the image in pixels.
-        swap: For every point the index of its mirror partner (itself if it has none), length K. None leaves the order.
+    The numbers travel as arguments of kernels: torch.tensor(values, device=…) copies from memory and makes the GPU wait.
 
-    Returns:
-        (*batch, K, D). The function is its own inverse.
-
-    >>> flip_points(torch.tensor([[0.0, 5.0], [7.0, 5.0]]), width=8, swap=[1, 0])
-    tensor([[0., 5.],
-            [7., 5.]])
+    >>> per_axis((2.0, 3.0), torch.zeros(4, 2))
+    tensor([2., 3.])
     """
-    check_swap("flip_points", swap, points.shape[-2] if points.ndim > 1 else 0)
-    flipped = torch.cat([width - 1 - points[..., :1], points[..., 1:]], dim=-1)
-    return flipped if swap is None else flipped[..., list(swap), :]
-
-
-def check_swap(function: str, swap: Sequence[int] | None, num_points: int) -> None:
-    """Raises ValueError unless `swap` is a permutation of the points that is its own inverse."""
-    if swap is None:
-        return
-    if sorted(swap) != list(range(num_points)) or any(swap[swap[i]] != i for i in range(num_points)):
-        rule = f"be a permutation of the {num_points} points that is its own inverse"
-        raise ValueError(message(function, "swap", rule, list(swap), "Entry i names the mirror partner of point i."))
-
-
-def _per_axis(argument: str, value: float | Sequence[float], ndim: int) -> float | tuple[float, ...]:
-    if isinstance(value, int | float):
-        return float(value)
-    values = tuple(float(v) for v in value)
-    if len(values) != ndim:
-        raise ValueError(message("Grid", argument, f"be one number or {ndim}, in point order (x, y, z)", value))
-    return values
-
-
-def _tuple(value: float | tuple[float, ...], ndim: int) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,) * ndim
-
-
-def _short(value: float | tuple[float, ...] | None) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(f'{v:g}' for v in value)}{',' if len(value) == 1 else ''})"
-    return f"{value:g}"
+    if len(set(values)) == 1:
+        return like.new_full((len(values),), values[0])
+    return torch.stack([like.new_full((), value) for value in values])

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from heatpoint.datasets import PointSet, Sample, synthetic_faces
+from heatpoint.frames import flip_points
 from heatpoint.localizers import make_localizer
 from heatpoint.metrics.functional import pearson_correlation
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import Grid, flip_points
+from heatpoint.support import Grid
 from heatpoint.training import evaluate, load_weights
 from heatpoint.training.evaluation import OWN, Found, localizers_for, scores_of
 from heatpoint.training.locating import locate, to_image

@@ -1,4 +1,4 @@
-"""DARK: the peak of a Gaussian fitted to a blurred map by one Newton step. `readout` gives it its public name."""
+"""DARK: the peak of a Gaussian fitted to a blurred map by one Newton step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import check_real, check_whole, message, one_of
 from heatpoint._lattice import onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
-from heatpoint.support import Grid, check_grid
+from heatpoint.support import Grid, check_grid, per_axis
 
 # A map's logarithm at a fixed offset from the cell of its expansion, (*batch).
 LogAt = Callable[[tuple[int, ...]], Tensor]
@@ -65,7 +65,8 @@ def dark(
       included. The step is limited to 1.5 cells.
 
     Args:
-        maps: (*batch, *grid.shape), values (not logits): what a network trained on Gaussian maps predicts.
+        maps: (*batch, *grid.shape), values (not logits): what a network trained on Gaussian maps predicts. A forbidden cell
+            (−inf) counts as the least value of the variant.
         grid: The grid.
         sigma_cells: Standard deviation of the Gaussian the maps were trained on. It sets the size of the blur only.
         kernel_size: Odd number of taps of the blur, 1 for none. None takes 2 ⌈2.5 sigma_cells⌉ + 1, the published pairs 11 for
@@ -90,13 +91,14 @@ def dark(
     one_of("dark", "variant", variant, _RULES)
     taps = _taps(_kernel_size(sigma_cells, kernel_size))
     rule = _RULES[variant]
-    flat = promote(grid.flatten("dark", maps))
-    peak = grid.unravel(peak_index("dark", flat))
+    flat = promote(grid.flatten("dark", maps, "maps"))
+    peak = grid.unravel(peak_index("dark", flat, "maps"))
     center, is_active = _expansion_cell(peak, grid, rule)
-    blurred = _modulate(flat, grid, taps)
+    # The blur would take 0 · −inf, which is NaN, to every cell.
+    blurred = _modulate(flat.masked_fill(flat == -torch.inf, rule.floor), grid, taps)
 
     def log_at(offset: tuple[int, ...]) -> Tensor:
-        cell = onto_grid(center + torch.tensor(offset, device=center.device), grid)
+        cell = onto_grid(center + per_axis(offset, center), grid)
         values = blurred.gather(-1, grid.ravel(cell).unsqueeze(-1)).squeeze(-1)
         return values.clamp(rule.floor, rule.ceiling).log()
 
@@ -110,12 +112,13 @@ def dark(
 
 
 def _kernel_size(sigma_cells: float, kernel_size: int | None) -> int:
-    if not 0 < sigma_cells < math.inf:
-        raise ValueError(message("dark", "sigma_cells", "be greater than 0", sigma_cells))
+    sigma_cells = check_real("dark", "sigma_cells", sigma_cells, "be greater than 0", above=0)
     if kernel_size is None:
         return 2 * math.ceil(2.5 * sigma_cells) + 1
-    if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(message("dark", "kernel_size", "be odd and positive", kernel_size, "1 means no blur."))
+    remedy = "1 means no blur."
+    kernel_size = check_whole("dark", "kernel_size", kernel_size, "be odd and positive", least=1, remedy=remedy)
+    if kernel_size % 2 == 0:
+        raise ValueError(message("dark", "kernel_size", "be odd and positive", kernel_size, remedy))
     return kernel_size
 
 
@@ -135,7 +138,7 @@ def _modulate(flat: Tensor, grid: Grid, taps: list[float]) -> Tensor:
     blurred = grid.unflatten(flat)
     for axis, length in enumerate(grid.lengths):
         # A product with a matrix, not a convolution: convolutions may run in TF32 by default, whose digits do not suffice.
-        matrix = _blur_matrix(taps, length, axis in grid.cyclic).to(flat)
+        matrix = _blur_matrix(taps, length, axis in grid.cyclic, flat)
         blurred = (blurred.movedim(grid.map_dim(axis), -1) @ matrix).movedim(-1, grid.map_dim(axis))
     blurred = blurred.flatten(-grid.ndim)
     old, new = flat.amax(dim=-1, keepdim=True), blurred.amax(dim=-1, keepdim=True)
@@ -143,20 +146,20 @@ def _modulate(flat: Tensor, grid: Grid, taps: list[float]) -> Tensor:
     return blurred * torch.where(is_flat, 1.0, old / torch.where(is_flat, 1.0, new))
 
 
-def _blur_matrix(taps: list[float], length: int, is_cyclic: bool) -> Tensor:
-    matrix = torch.zeros(length, length, dtype=torch.float64)
-    source = torch.arange(length)
+def _blur_matrix(taps: list[float], length: int, is_cyclic: bool, like: Tensor) -> Tensor:
+    matrix = torch.zeros(length, length, dtype=torch.float64, device=like.device)
+    index = torch.arange(length, device=like.device)
+    step = index - index.unsqueeze(-1)
     for offset, weight in enumerate(taps, start=-(len(taps) // 2)):
-        target = source + offset
-        inside = torch.ones_like(target, dtype=torch.bool) if is_cyclic else (target >= 0) & (target < length)
-        matrix[source[inside], target[inside] % length] += weight
-    return matrix
+        reaches = (step - offset) % length == 0 if is_cyclic else step == offset
+        matrix += weight * reaches.to(matrix.dtype)
+    return matrix.to(like.dtype)
 
 
 def _expansion_cell(peak: Tensor, grid: Grid, rule: _Rule) -> tuple[Tensor, Tensor]:
     """The cell (*batch, D) to expand at, and the axes (D,) that have enough cells to be expanded along."""
     enough = [axis in grid.cyclic or length > 2 for axis, length in enumerate(grid.lengths)]
-    is_active = torch.tensor(enough, device=peak.device)
+    is_active = per_axis(enough, peak) > 0
     if not rule.moves_inwards:
         return peak, torch.ones_like(is_active)
     columns = []

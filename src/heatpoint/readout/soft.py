@@ -1,13 +1,14 @@
-"""Soft-argmax and its Gaussian-windowed form: means over all cells of a map. `readout` gives them their public names."""
+"""Soft-argmax and its Gaussian-windowed form: means over all cells of a map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import check_real, message, one_of
 from heatpoint._lattice import along, axis_steps, center_at, peak_index
 from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint.expectation import expected_position
@@ -93,8 +94,7 @@ def kernel_soft_argmax(
 
 
 def _tempered(function: str, logits: Tensor, support: Support, temperature: float) -> Tensor:
-    if not 0 < temperature < float("inf"):
-        raise ValueError(message(function, "temperature", "be greater than 0", temperature))
+    temperature = check_real(function, "temperature", temperature, "be greater than 0", above=0)
     flat = promote(support.flatten(function, logits))
     return flat if temperature == 1 else flat / temperature
 
@@ -104,14 +104,15 @@ def _log_kernel(index: Tensor, flat: Tensor, support: Support, sigma_cells: floa
     if isinstance(support, Grid):
         sigmas = check_sigmas("kernel_soft_argmax", sigma_cells, support)
         cells = support.unravel(index).to(flat.dtype)
-        exponent: Tensor | float = 0.0
+        exponent = flat.new_zeros(())
         for axis, sigma in enumerate(sigmas):
             steps = axis_steps(cells, support, axis) / sigma
             exponent = exponent - 0.5 * along(steps.square(), support, axis)
-        return torch.as_tensor(exponent).flatten(-support.ndim)
-    if not isinstance(sigma_cells, int | float) or not 0 < sigma_cells < float("inf"):
-        rule = "be one number greater than 0, in the units of the points"
+        return exponent.flatten(-support.ndim)
+    rule = "be one number greater than 0, in the units of the points"
+    if not isinstance(sigma_cells, Real):
         raise ValueError(message("kernel_soft_argmax", "sigma_cells", rule, sigma_cells))
+    sigma = check_real("kernel_soft_argmax", "sigma_cells", sigma_cells, rule, above=0)
     centers = support.cell_centers(dtype=flat.dtype, device=flat.device).detach()
     steps = centers - center_at(support, index, flat).detach().unsqueeze(-2)
-    return -0.5 * (steps / sigma_cells).square().sum(dim=-1)
+    return -0.5 * (steps / sigma).square().sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Readouts that move the peak by a quarter of a cell. `readout` gives them their public names."""
+"""Readouts that move the peak by a quarter of a cell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from heatpoint._checks import one_of
 from heatpoint._lattice import axis_steps, onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
-from heatpoint.support import Grid, check_grid
+from heatpoint.support import Grid, check_grid, per_axis
 
 BORDERS = ("neighbours", "msra", "hrnet")
 
@@ -40,8 +40,8 @@ def quarter_shift(maps: Tensor, grid: Grid, *, border: str = "neighbours") -> Te
     """
     check_grid("quarter_shift", grid)
     one_of("quarter_shift", "border", border, BORDERS)
-    flat = promote(grid.flatten("quarter_shift", maps.detach()))
-    cells = grid.unravel(peak_index("quarter_shift", flat))
+    flat = promote(grid.flatten("quarter_shift", maps, "maps")).detach()
+    cells = grid.unravel(peak_index("quarter_shift", flat, "maps"))
     shifts, allowed = [], []
     for axis, length in enumerate(grid.lengths):
         step = torch.zeros(grid.ndim, dtype=cells.dtype, device=cells.device)
@@ -62,8 +62,7 @@ def _with_other_axes(may_move: Tensor, cells: Tensor, grid: Grid, border: str) -
     if border == "hrnet":
         return may_move.all(dim=-1, keepdim=True)
     if border == "msra":
-        is_cyclic = torch.tensor([axis in grid.cyclic for axis in range(grid.ndim)], device=cells.device)
-        in_first = (cells == 0) & ~is_cyclic
+        in_first = (cells == 0) & (per_axis([axis in grid.cyclic for axis in range(grid.ndim)], cells) == 0)
         return may_move & (in_first.sum(dim=-1, keepdim=True) - in_first.long() == 0)
     return may_move
 
@@ -90,8 +89,8 @@ def second_maximum_shift(maps: Tensor, grid: Grid) -> Tensor:
     tensor([7.])
     """
     check_grid("second_maximum_shift", grid)
-    flat = promote(grid.flatten("second_maximum_shift", maps.detach()))
-    index = peak_index("second_maximum_shift", flat).unsqueeze(-1)
+    flat = promote(grid.flatten("second_maximum_shift", maps, "maps")).detach()
+    index = peak_index("second_maximum_shift", flat, "maps").unsqueeze(-1)
     second_value, second = flat.scatter(-1, index, -torch.inf).max(dim=-1)
     cells = grid.unravel(index.squeeze(-1)).to(flat.dtype)
     steps = []

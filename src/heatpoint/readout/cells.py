@@ -1,39 +1,15 @@
-"""Map to point: from the plain argmax to expectations over all cells, a window, the k largest cells, or a fitted Gaussian.
-
-Every readout takes maps (*batch, *grid.shape) and returns points (*batch, D) in the grid's coordinates. Which cells are chosen
-(the peak, the window, the k largest) is constant under differentiation; gradients flow through the weights of the chosen cells.
-Equal maxima: the first cell in row-major order.
-"""
+"""Readouts of chosen cells: the largest, the k largest, a window, the cells around the true point."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of
-from heatpoint._dark import dark
-from heatpoint._lattice import axis_steps, center_at, onto_grid, outer, peak_index, wrapped
+from heatpoint._checks import check_real, check_whole, message, one_of
+from heatpoint._lattice import axis_steps, center_at, onto_grid, outer, peak_index, shortest_steps, wrapped
 from heatpoint._numerics import full_precision, probabilities, promote
-from heatpoint._shift import quarter_shift, second_maximum_shift
-from heatpoint._soft import kernel_soft_argmax, soft_argmax
 from heatpoint.expectation import expected_position
-from heatpoint.support import Grid, Support, check_grid, check_support, flip_points
-
-__all__ = [
-    "READOUTS",
-    "argmax",
-    "dark",
-    "flip_average",
-    "four_neighbours",
-    "kernel_soft_argmax",
-    "quarter_shift",
-    "second_maximum_shift",
-    "soft_argmax",
-    "top_k",
-    "window",
-]
+from heatpoint.support import Grid, Support, check_grid, check_support, per_axis
 
 WEIGHTINGS = ("probability", "logits", "values")
 
@@ -61,15 +37,15 @@ def argmax(logits: Tensor, grid: Support, *, threshold: float = 0.5) -> Tensor:
     tensor([6.])
     """
     check_support("argmax", grid)
-    if not 0 <= threshold <= 1 or (threshold != 0.5 and not isinstance(grid, Grid)):
-        rule = "lie in [0, 1]" if isinstance(grid, Grid) else "be 0.5 on Points"
-        raise ValueError(message("argmax", "threshold", rule, threshold, "1 is floor, 0.5 is round, 0 is ceil."))
-    flat = promote(grid.flatten("argmax", logits.detach()))
+    remedy = "1 is floor, 0.5 is round, 0 is ceil."
+    threshold = check_real("argmax", "threshold", threshold, "lie in [0, 1]", least=0, most=1, remedy=remedy)
+    if threshold != 0.5 and not isinstance(grid, Grid):
+        raise ValueError(message("argmax", "threshold", "be 0.5 on Points", threshold, remedy))
+    flat = promote(grid.flatten("argmax", logits)).detach()
     centers = center_at(grid, peak_index("argmax", flat), flat)
     if not isinstance(grid, Grid):
         return centers
-    strides = torch.tensor(grid.strides, dtype=flat.dtype, device=flat.device)
-    return wrapped(centers + (threshold - 0.5) * strides, grid)
+    return wrapped(centers + (threshold - 0.5) * per_axis(grid.strides, flat), grid)
 
 
 @full_precision
@@ -85,7 +61,8 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     Args:
         logits: (*batch, *grid.shape), any real, −inf for a forbidden cell.
         grid: Grid or Points.
-        k: Number of cells; the paper uses 9 for faces. Which of several equal cells comes last is left open.
+        k: Number of cells; the paper uses 9 for faces, 1 is the plain argmax. Which of several equal cells comes last is left
+            open for k above 1.
         weighting: "probability", "logits" or "values".
 
     Returns:
@@ -101,13 +78,21 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     """
     check_support("top_k", grid)
     one_of("top_k", "weighting", weighting, WEIGHTINGS)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= grid.num_cells:
-        rule = f"be a whole number from 1 to the {grid.num_cells} cells of a map"
-        raise ValueError(message("top_k", "k", rule, k, "k=1 is the plain argmax."))
+    rule = f"be a whole number from 1 to the {grid.num_cells} cells of a map"
+    k = check_whole("top_k", "k", k, rule, least=1, most=grid.num_cells, remedy="k=1 is the plain argmax.")
     flat = promote(grid.flatten("top_k", logits))
-    chosen = flat.detach().topk(k, dim=-1, sorted=False).indices
-    mask = torch.zeros_like(flat, dtype=torch.bool).scatter(-1, chosen, True)
-    return _mean_over("top_k", flat, mask, grid, weighting)
+    # Among equal cells torch's topk takes any; the plain argmax takes the first.
+    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else flat.detach().topk(k, dim=-1, sorted=False).indices
+    weights = _weights("top_k", flat.gather(-1, chosen), None, weighting)
+    if not isinstance(grid, Grid):
+        centers = grid.cell_centers(dtype=flat.dtype, device=flat.device).expand(*chosen.shape[:-1], -1, -1)
+        picked = centers.gather(-2, chosen.unsqueeze(-1).expand(*chosen.shape, grid.ndim))
+        return (weights.unsqueeze(-1) * picked).sum(dim=-2)
+    cells = grid.unravel(chosen).to(flat.dtype)
+    heaviest = weights.detach().argmax(dim=-1)[..., None, None].expand(*chosen.shape[:-1], 1, grid.ndim)
+    origin = cells.gather(-2, heaviest)
+    steps = (weights.unsqueeze(-1) * shortest_steps(cells - origin, grid)).sum(dim=-2)
+    return wrapped(grid.to_points(origin.squeeze(-2) + steps), grid)
 
 
 @full_precision
@@ -135,8 +120,7 @@ def window(logits: Tensor, grid: Grid, *, radius: int = 1, weighting: str = "pro
     """
     check_grid("window", grid)
     one_of("window", "weighting", weighting, WEIGHTINGS)
-    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
-        raise ValueError(message("window", "radius", "be a whole number of at least 0", radius))
+    radius = check_whole("window", "radius", radius, "be a whole number of at least 0", least=0)
     flat = promote(grid.flatten("window", logits))
     cells = grid.unravel(peak_index("window", flat)).to(flat.dtype)
     rows = [axis_steps(cells, grid, axis).abs() <= radius for axis in range(grid.ndim)]
@@ -180,46 +164,9 @@ def four_neighbours(logits: Tensor, grid: Grid, target: Tensor, *, weighting: st
     return _mean_over("four_neighbours", flat, mask, grid, weighting)
 
 
-def flip_average(points: Tensor, flipped_points: Tensor, *, width: float, swap: Sequence[int] | None = None) -> Tensor:
-    """The mean of the points found in an image and in its mirror image, the latter mirrored back exactly.
-
-    Args:
-        points: (*batch, K, D) found in the input.
-        flipped_points: (*batch, K, D) found in the mirrored input.
-        width: Width of the input in pixels.
-        swap: For every point the index of its mirror partner. None if no point has one.
-
-    Returns:
-        (*batch, K, D).
-
-    Raises:
-        ValueError: If the shapes differ, or swap is no permutation that is its own inverse.
-
-    >>> flip_average(torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 4.0]]), width=8)
-    tensor([[1.5000, 3.0000]])
-    """
-    if points.shape != flipped_points.shape:
-        got = tuple(flipped_points.shape)
-        raise ValueError(
-            message("flip_average", "flipped_points", f"have the points' shape {tuple(points.shape)}", got)
-        )
-    return (points + flip_points(flipped_points, width=width, swap=swap)) / 2
-
-
 def _mean_over(function: str, flat: Tensor, mask: Tensor, grid: Support, weighting: str) -> Tensor:
     """Mean position of the masked cells of flat maps (*batch, cells), under one of the WEIGHTINGS."""
-    if weighting == "values":
-        peak_index(function, flat)
-        values = torch.where(mask, flat, 0.0).clamp(min=0.0)
-        # Scaled first, because the sum of values near the largest number would overflow.
-        values = values / values.detach().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-        total = values.sum(dim=-1, keepdim=True)
-        is_empty = total.detach() <= 0
-        weights = torch.where(
-            is_empty, mask / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total)
-        )
-    else:
-        weights = probabilities(function, flat.masked_fill(~mask, -torch.inf))
+    weights = _weights(function, flat, mask, weighting)
     if not isinstance(grid, Grid) or not grid.cyclic:
         return expected_position(weights, grid)
     # The mean of a handful of cells is exact over steps from one of them; the mean direction would bend it towards the middle.
@@ -230,14 +177,15 @@ def _mean_over(function: str, flat: Tensor, mask: Tensor, grid: Support, weighti
     return wrapped(grid.to_points(cells + torch.stack(steps, dim=-1)), grid)
 
 
-# What every readout takes before its own options: the maps and their grid.
-READOUTS: dict[str, Callable[..., Tensor]] = {
-    "soft_argmax": soft_argmax,
-    "kernel_soft_argmax": kernel_soft_argmax,
-    "argmax": argmax,
-    "quarter_shift": quarter_shift,
-    "second_maximum_shift": second_maximum_shift,
-    "top_k": top_k,
-    "window": window,
-    "dark": dark,
-}
+def _weights(function: str, flat: Tensor, mask: Tensor | None, weighting: str) -> Tensor:
+    """Weights of the cells in the last dimension, of the masked ones only, under one of the WEIGHTINGS."""
+    if weighting != "values":
+        return probabilities(function, flat if mask is None else flat.masked_fill(~mask, -torch.inf))
+    peak_index(function, flat)
+    mask = torch.ones_like(flat, dtype=torch.bool) if mask is None else mask
+    values = torch.where(mask, flat, 0.0).clamp(min=0.0)
+    # Scaled first, because the sum of values near the largest number would overflow.
+    values = values / values.detach().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+    total = values.sum(dim=-1, keepdim=True)
+    is_empty = total.detach() <= 0
+    return torch.where(is_empty, mask / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total))
