@@ -8,12 +8,12 @@ from pathlib import Path
 
 import cv2
 import pytest
-from pages import ROOT, code_blocks, page, run_sessions
 
 import heatpoint
 from heatpoint.cli import VERBS
 from heatpoint.localizers import LOCALIZERS
 from heatpoint.recipes import RECIPES
+from pages import ROOT, code_blocks, page, run_sessions
 
 RUN = "pip install -e '.[all]' && heatpoint demo"
 TEST = "pip install -e '.[all,test]' && pytest"

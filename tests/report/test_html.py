@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from heatpoint.report.curves import error_curve
-from heatpoint.report.html import Section, code, curve, gallery, picture, table, text, write_report
+from heatpoint.report.html import Section, code, curve, gallery, picture, png, table, text, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -63,6 +63,18 @@ def test_a_picture_comes_back_as_it_was() -> None:
     assert data is not None
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decoded, image)
+
+
+def test_fewer_colors_make_a_smaller_file_of_the_same_picture() -> None:
+    ramp = np.linspace(0, 255, 64 * 64 * 3).astype(np.uint8).reshape(64, 64, 3)
+    noise = np.random.default_rng(0).integers(-8, 8, ramp.shape)
+    image = np.clip(ramp + noise, 0, 255).astype(np.uint8)
+    small = png(image, colors=32)
+    assert len(small) < len(png(image)) / 2
+    decoded = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert len(np.unique(decoded.reshape(-1, 3), axis=0)) <= 32
+    # 32 of the colours along a ramp of 256 greys lie 8 apart; with the noise no pixel is further than 8 + 8 from its own.
+    assert np.abs(decoded.astype(int) - image).max() <= 20
 
 
 def test_the_same_numbers_give_the_same_curve() -> None:

@@ -62,7 +62,7 @@ def test_the_demo_leaves_a_page_weights_and_pictures_and_nothing_else(
     for name in METHODS:
         assert f"make_localizer(&#x27;{name}&#x27;" in page
     overview = cv2.imread(str(folder / "overview.png"))
-    assert overview.shape == (2 * 256, 3 * 256, 3)
+    assert overview.shape == (2 * 256 + 6, 3 * 256 + 2 * 6, 3)
 
 
 def test_errors_and_scores_are_those_of_the_weights_left_behind(demo: tuple[list[Trial], str]) -> None:

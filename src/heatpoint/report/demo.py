@@ -65,7 +65,7 @@ def run_demo(
         trials.append(run_trial(recipe, test_set, weights=weights, data_root=root, console=console))
     typical = test_set.samples[next(iter(shown_faces(trials).values()))]
     write_bytes(out / FACE, png(view(trials[0].trained, typical).image))
-    write_bytes(out / OVERVIEW, png(overview(trials, test_set)))
+    write_bytes(out / OVERVIEW, png(overview(trials, test_set), colors=256))
     page = write_demo_page(out / PAGE, trials, test_set, command=_command(data, epochs, limit, seed))
     title = f"{len(test_set)} test faces of {test_set.skeleton.num_points} points, none of them seen in training"
     console.print(result_table(trials, title=title))

@@ -133,14 +133,19 @@ def write_demo_page(path: Path, trials: Sequence[Trial], test_set: PointSet, *, 
     return write_report(path, sections, title=f"Three ways to train one network, on {kind} faces", lead=LEAD)
 
 
-def overview(trials: Sequence[Trial], test_set: PointSet, *, width: int = 256) -> Picture:
+def overview(trials: Sequence[Trial], test_set: PointSet, *, width: int = 256, gap: int = 6) -> Picture:
     """The typical face as one picture: maps above, points and ellipses below, a column per method."""
     index = next(iter(shown_faces(trials).values()))
+    height = 2 * width + gap
     columns = []
     for trial in trials:
         seen = view(trial.trained, test_set.samples[index], width=width)
-        columns.append(np.vstack([_maps(seen), _points(seen, trial, index)]))
-    return np.hstack(columns)
+        space = np.full((gap, width, 3), 255, np.uint8)
+        columns += [
+            np.vstack([_maps(seen), space, _points(seen, trial, index)]),
+            np.full((height, gap, 3), 255, np.uint8),
+        ]
+    return np.hstack(columns[:-1])
 
 
 def _maps(seen: View) -> Picture:
@@ -163,8 +168,8 @@ def _reading(trials: Sequence[Trial], test_set: PointSet) -> str:
     return (
         f"Mean over {len(test_set)} test faces of {test_set.skeleton.num_points} points. Errors are in pixels of the image; NME "
         f"divides them by the {normalizer} distance. Correlation is between a point's confidence (the map's peak) and its "
-        "correctness: 0 means that confidence says nothing, 1 that it orders the errors without fault. One seed and a "
-        "short training: a difference of a few percent would not survive another seed."
+        "correctness: 0 means that confidence says nothing of the error, 1 that the error is a straight line of it. One seed "
+        "and a short training: small differences mean little, and the order of the methods may change in a long one."
     )
 
 

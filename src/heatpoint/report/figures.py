@@ -115,7 +115,7 @@ def draw_prediction(
     for place in [] if truth is None else frame.to_input(truth[np.isfinite(truth).all(axis=-1)]):
         _cross(canvas, place, 3.5 * thickness, thickness)
     for place, color in zip(places[shown], _take(colors, shown), strict=True):
-        _dot(canvas, place, color, 2.2 * thickness)
+        _dot(canvas, place, color, 2.6 * thickness)
     return canvas
 
 

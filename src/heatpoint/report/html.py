@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import cv2
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
 from heatpoint._checks import message
 from heatpoint.report.figures import Picture
@@ -68,15 +68,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, best: Sequenc
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def png(image: Picture) -> bytes:
+def png(image: Picture, *, colors: int | None = None) -> bytes:
     """A picture (H, W, 3) uint8 RGB as the content of a PNG file.
+
+    Args:
+        image: The picture.
+        colors: From 2 to 256: reduces the picture to so many colours, about a quarter of the size. None keeps all.
 
     >>> import numpy as np
     >>> png(np.zeros((2, 3, 3), np.uint8))[1:4]
     b'PNG'
     """
-    encoded: bytes = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-    return encoded
+    stream = io.BytesIO()
+    whole = Image.fromarray(image)
+    (whole if colors is None else whole.quantize(colors, Image.Quantize.MAXCOVERAGE, kmeans=8)).save(
+        stream, format="PNG", optimize=True
+    )
+    return stream.getvalue()
 
 
 def picture(image: Picture, *, alt: str, caption: str = "") -> str:
