@@ -128,6 +128,8 @@ print(state() == before)
 heatpoint.rounding, heatpoint.readout, heatpoint.scores, heatpoint.regularizers, heatpoint.sampling
 heatpoint.confidence, heatpoint.localizers, heatpoint.support, heatpoint.basis, heatpoint.density
 print("heatpoint.inference" in sys.modules)
+heatpoint.metrics
+print("torchmetrics" in sys.modules)
 """
 
 
@@ -136,8 +138,8 @@ def test_import_is_quick_loads_nothing_else_and_leaves_no_trace():
     runs = []
     for _ in range(5):
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=120)
-        seconds, others, untouched, inference = done.stdout.splitlines()
-        assert (others, untouched, inference, done.stderr) == ("[]", "True", "False", "")
+        seconds, others, untouched, inference, torchmetrics = done.stdout.splitlines()
+        assert (others, untouched, inference, torchmetrics, done.stderr) == ("[]", "True", "False", "False", "")
         runs.append(float(seconds))
         if runs[-1] < 0.2:
             break
@@ -174,6 +176,11 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_extra(monkeypatch):
     _without(monkeypatch, "heatpoint.inference")
     with pytest.raises(ModuleNotFoundError, match="No module named 'heatpoint.inference'"):
         _ = heatpoint.Predictor
+
+
+def test_metrics_are_there_without_an_import_of_their_own():
+    assert heatpoint.metrics is importlib.import_module("heatpoint.metrics")
+    assert heatpoint.metrics.functional is importlib.import_module("heatpoint.metrics.functional")
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -9,6 +9,7 @@ to train the network so that both are right. The mathematics needs torch and num
 tensor([11.5000,  7.5000])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heatpoint import (
@@ -34,6 +35,7 @@ from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points
 
 if TYPE_CHECKING:
+    from heatpoint import metrics
     from heatpoint.inference import Predictor
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ __all__ = [
     "localizer_from_dict",
     "localizers",
     "make_localizer",
+    "metrics",
     "readout",
     "regularizers",
     "rounding",
@@ -69,7 +72,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `Predictor` when it is first asked for: it needs more than torch and numpy."""
+    """Loads `metrics`, and `Predictor`, which needs more than torch and numpy, when they are first asked for."""
+    if name == "metrics":
+        return import_module("heatpoint.metrics")
     if name != "Predictor":
         raise AttributeError(f"module 'heatpoint' has no attribute {name!r}")
     try:
@@ -85,5 +90,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, the lazy one too."""
-    return sorted([*globals(), "Predictor"])
+    """The public names, the lazy ones too."""
+    return sorted({*globals(), *__all__})

@@ -23,6 +23,8 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "functional":
+        return import_module(f"{__name__}.functional")
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
