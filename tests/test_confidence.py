@@ -156,7 +156,7 @@ def test_error_texts():
     grid, logits = GRIDS["2d"], torch.zeros(3, 5, 4)
     with pytest.raises(ValueError, match="mass_within: radius must be greater than 0, got 0"):
         confidence.mass_within(logits, grid, torch.zeros(2), radius=0)
-    with pytest.raises(ValueError, match="mass_within: target must hold 2 coordinates"):
+    with pytest.raises(ValueError, match="mass_within: point must hold 2 coordinates"):
         confidence.mass_within(logits, grid, torch.zeros(3), radius=1.0)
     for call in (confidence.peak, confidence.negative_entropy, confidence.covariance):
         with pytest.raises(ValueError, match=rf"{call.__name__}: logits must end in the grid's shape \(5, 4\)"):

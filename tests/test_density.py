@@ -415,7 +415,7 @@ def test_entropy_on_points_is_as_accurate_as_documented(
     density, _ = make_cloud(ndim, sigma=sigma)
     found = density.entropy()
     monkeypatch.setitem(_quadrature.HERMITE_NODES, ndim, {1: 60, 2: 30, 3: 12}[ndim])
-    torch.testing.assert_close(density.entropy(), found, rtol=0, atol=1e-2)
+    torch.testing.assert_close(density.entropy(), found, rtol=0, atol=3e-2 if ndim == 3 else 1e-2)
     if sigma == 0.4:
         drawn = density.sample((4000,), generator=torch.Generator().manual_seed(2))
         surprise = -density.log_prob(drawn)
@@ -850,7 +850,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "logits": (
         lambda: Density([0.0], Grid((1,))),
         TypeError,
-        "Density: logits must be a tensor, got list.",
+        "Density: logits must be a torch.Tensor, got list. Make it one with torch.as_tensor.",
     ),
     "support": (
         lambda: Density(torch.zeros(3), (3,)),
@@ -982,3 +982,77 @@ def test_autocast_does_not_reach_inside(dtype: torch.dtype) -> None:
         for a, b in zip(plain, under, strict=True):
             assert b.dtype == torch.float32
             assert torch.equal(a, b)
+
+
+def test_a_constant_made_in_inference_mode_serves_training() -> None:
+    grid, basis = Grid((11,)), Gaussian(sigma=0.37)
+    with torch.inference_mode():
+        Density(torch.zeros(2, 11), grid, basis=basis, truncate=True).expected_gap()
+    logits = torch.zeros(2, 11, requires_grad=True)
+    Density(logits, grid, basis=basis, truncate=True).expected_gap().sum().backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_quantiles_end_where_the_mass_does() -> None:
+    mass = torch.zeros(3000)
+    right, left = mass.clone(), mass.clone()
+    right[2000:], left[:1000] = -torch.inf, -torch.inf
+    grid = Grid((3000,), offset=0)
+    # Half a cell in 3000 is 2^−13 of the extent; float32 leaves 2^−24 of it.
+    below = Density(right, grid, basis="uniform")
+    assert below.quantile(torch.tensor([[0.0], [0.5], [1.0]])).flatten().tolist() == pytest.approx(
+        [-0.5, 999.5, 1999.5], abs=2e-3
+    )
+    above = Density(left, grid, basis="uniform")
+    assert above.quantile(torch.tensor([[0.0], [0.5], [1.0]])).flatten().tolist() == pytest.approx(
+        [999.5, 1999.5, 2999.5], abs=2e-3
+    )
+    assert bool(below.quantile(torch.nan).isnan().all())
+
+
+@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize(("ratio", "compact", "round_"), [(3.0, 2e-3, 3e-2), (10.0, 2e-2, 5e-2)])
+def test_expected_l2_is_as_accurate_as_documented_on_long_cells(
+    name: str, ratio: float, compact: float, round_: float
+) -> None:
+    # A single long cell, and targets around it, also past the cells that take many nodes.
+    grid = Grid((17, 3), stride=(ratio, 1), offset=0)
+    logits = torch.full((17, 3), -torch.inf, dtype=torch.float64)
+    logits[8, 1] = 0.0
+    p = Density(logits, grid, basis=BASES[name])
+    rows = [oracle.Row(name, SIGMA, [float(i) for i in range(n)], cut=False) for n in grid.lengths]
+    for step in ((0.0, 0.0), (0.0, 2.6), (0.4, 0.0), (0.5, 4.0)):
+        target = p.mean + torch.tensor([step[0] * ratio, step[1]], dtype=torch.float64)
+        cells = grid.to_cells(target).tolist()
+        at, density, weight = oracle.on_nodes(oracle.probabilities(logits.numpy()), rows, [[t] for t in cells])
+        squares = (ratio * (at[0] - cells[0])).reshape(1, -1) ** 2 + (at[1] - cells[1]).reshape(-1, 1) ** 2
+        expected = float((density * weight * np.sqrt(squares)).sum())
+        tolerance = ratio * (round_ * SIGMA if name == "gaussian" else compact)
+        assert float(p.expected_distance(target, "l2")) == pytest.approx(expected, abs=tolerance)
+
+
+def test_entropy_of_two_points_in_3d_is_within_what_is_documented() -> None:
+    apart = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]], dtype=torch.float64)
+    logits = torch.zeros(2, dtype=torch.float64)
+    along_x = Density(logits, Points(apart[:, :1]), basis=Gaussian(sigma=1.0)).entropy()
+    exact = float(along_x) + math.log(2 * math.pi * math.e)
+    found = Density(logits, Points(apart), basis=Gaussian(sigma=1.0)).entropy()
+    # Three nodes are worst at 3 σ; across, a Gaussian has the entropy ½ log 2πe per axis.
+    assert float(found) == pytest.approx(exact, abs=3e-2)
+
+
+@pytest.mark.parametrize(("name", "truncate"), [("triangular", False), ("gaussian", True)])
+def test_expected_l2_keeps_a_few_maps_for_backward(name: str, truncate: bool) -> None:
+    logits = torch.randn(2, 3, 16, 12, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        p = Density(logits, Grid((16, 12)), basis=BASES[name], truncate=truncate)
+        p.expected_distance(torch.full((2, 3, 2), 5.0), "l2")
+    # 9 and 81 nodes: what each needs is computed again.
+    assert sum(kept.values()) < 4 * logits.numel()

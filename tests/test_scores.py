@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import re
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import oracles_scores as oracle
 from heatpoint import Density, Gaussian, Grid, Points, sampling_argmax, scores
 from heatpoint.sampling import Noise
+from pages import ROOT, page
 
 DISTANCES = ("l1", "l2", "smooth_l1", "squared")
 GRIDS = {
@@ -708,3 +710,136 @@ def test_crps_refuses_a_circle():
 def test_a_score_needs_a_support():
     with pytest.raises(TypeError, match="energy_score: grid must be a heatpoint.Grid or heatpoint.Points, got tuple"):
         scores.energy_score(torch.zeros(6), (6,), torch.zeros(1))
+
+
+ONE_NAN = torch.tensor([[0.0, 1.0, torch.nan, 2.0], [0.0, 1.0, 3.0, 2.0]])
+NAN_SCORES = {
+    **SCORES,
+    "error_of_expectation l2": lambda z, g, y: scores.error_of_expectation(z, g, y, distance="l2"),
+    "expected_error basis l2": lambda z, g, y: scores.expected_error(z, g, y, distance="l2"),
+    "expected_error sampled l2": lambda z, g, y: scores.expected_error(
+        z, g, y, num_samples=3, distance="l2", generator=_seed(1)
+    ),
+    "map_error": lambda z, g, y: scores.map_error(z, g, y),
+}
+
+
+@pytest.mark.parametrize("score", NAN_SCORES)
+@pytest.mark.parametrize("grid", [Grid((4,)), Grid((2, 2))], ids=["1d", "2d"])
+def test_nan_in_a_map_is_nan_in_its_loss_alone(monkeypatch, grid, score):
+    monkeypatch.setenv("HEATPOINT_CHECK", "0")
+    logits = ONE_NAN.reshape(2, *grid.shape)
+    found = NAN_SCORES[score](logits, grid, torch.full((2, grid.ndim), 0.4))
+    assert found.isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("score", NAN_SCORES)
+@pytest.mark.parametrize("grid", [Grid((4,)), Grid((2, 2))], ids=["1d", "2d"])
+def test_a_nan_target_is_never_a_number(monkeypatch, grid, score):
+    monkeypatch.setenv("HEATPOINT_CHECK", "0")
+    target = torch.full((2, grid.ndim), 0.4)
+    target[0, 0] = torch.nan
+    logits = torch.zeros(2, *grid.shape, requires_grad=True)
+    if score.startswith(("rounded", "map_error")):
+        function = "map_error" if score == "map_error" else "rounded_cross_entropy"
+        with pytest.raises(ValueError, match=f"^{function}: target must be finite, got NaN or infinity"):
+            NAN_SCORES[score](logits, grid, target)
+        return
+    found = NAN_SCORES[score](logits, grid, target)
+    assert found.isnan().tolist() == [True, False]
+    # The other map of the batch still has its gradient.
+    found[1].backward()
+    assert logits.grad[1].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda z, g, y, b: scores.expected_error(z, g, y, basis=b), "expected_error"),
+        (lambda z, g, y, b: scores.expected_error(z, g, y, basis=b, num_samples=2), "expected_error"),
+        (lambda z, g, y, b: scores.log_score(z, g, y, basis=b), "log_score"),
+        (lambda z, g, y, b: scores.crps(z, g, y, basis=b), "crps"),
+        (lambda z, g, y, b: scores.energy_score(z, g, y, basis=b, num_samples=2), "energy_score"),
+    ],
+)
+def test_errors_name_the_function_that_was_called(call, name):
+    good, target, cloud = torch.zeros(2, 4), torch.zeros(2, 1), Points(torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=f"^{name}: logits must leave at least one cell"):
+        call(torch.full((2, 4), -torch.inf), Grid((4,)), target, "triangular")
+    with pytest.raises(ValueError, match=f"^{name}: basis must be one of gaussian, triangular, uniform, got 'tri'"):
+        call(good, Grid((4,)), target, "tri")
+    with pytest.raises(ValueError, match=f"^{name}: basis must be Gaussian on Points"):
+        call(good, cloud, target, "triangular")
+    with pytest.raises(TypeError, match=f"^{name}: target must be a torch.Tensor, got list"):
+        call(good, Grid((4,)), [[0.0], [0.0]], "triangular")
+    with pytest.raises(TypeError, match=f"^{name}: logits must be a torch.Tensor, got ndarray"):
+        call(np.zeros((2, 4)), Grid((4,)), target, "triangular")
+
+
+def test_more_error_texts():
+    grid, logits, target = Grid((4,)), torch.zeros(2, 4), torch.zeros(2, 1)
+    with pytest.raises(
+        TypeError, match="^log_score: basis must be a name, a Basis, or a dict that holds its name, got None"
+    ):
+        scores.log_score(logits, grid, target, basis=None)
+    with pytest.raises(ValueError, match=r"^expected_error: grid must have no cyclic axis, got Grid\(\(4,\), "):
+        scores.expected_error(logits, Grid((4,), cyclic=(0,)), target)
+    with pytest.raises(ValueError, match="^expected_error: temperature must be a finite number greater than 0, got 0"):
+        scores.expected_error(logits, grid, target, num_samples=2, temperature=0)
+    with pytest.raises(ValueError, match="^energy_score: sign_gradient must be False without num_samples, got True"):
+        scores.energy_score(logits, grid, target, sign_gradient=True)
+    for bad in (torch.nan, torch.inf):
+        maps = torch.zeros(2, 4)
+        maps[0, 1] = bad
+        text = r"^map_error: maps must be finite, got NaN or infinity \(HEATPOINT_CHECK=1\)"
+        with pytest.raises(ValueError, match=text):
+            scores.map_error(maps, grid, target)
+        with pytest.raises(ValueError, match="^two_channel_cross_entropy: logits must be finite or −inf, got NaN"):
+            scores.two_channel_cross_entropy(torch.stack([maps, maps], dim=1), grid, target)
+    both = torch.zeros(2, 2, 4)
+    both[0, :, 1] = -torch.inf
+    with pytest.raises(ValueError, match="^two_channel_cross_entropy: logits must leave at least one cell"):
+        scores.two_channel_cross_entropy(both, grid, target)
+
+
+def test_sampled_energy_score_takes_noise_formula_and_sign_gradient():
+    grid = GRIDS["2d"]
+    logits, target = _case(grid)
+    noise = Noise(torch.rand(4, 2, 3, 5, 4, dtype=torch.float64, generator=_seed(1)))
+    found = {}
+    for formula in ("paper", "released"):
+        for sign in (False, True):
+            leaf = logits.clone().requires_grad_()
+            value = scores.energy_score(leaf, grid, target, noise=noise, formula=formula, sign_gradient=sign)
+            found[formula, sign] = (value.detach(), *torch.autograd.grad(value.sum(), leaf))
+        samples = sampling_argmax(logits, grid, basis=None, noise=noise, temperature=0.5, formula=formula)
+        near = (samples - target).norm(dim=-1).mean(dim=0)
+        pairs = (samples[:, None] - samples[None]).norm(dim=-1).sum(dim=(0, 1)) / 12
+        torch.testing.assert_close(found[formula, False][0], near - pairs / 2)
+        assert torch.equal(found[formula, False][0], found[formula, True][0])
+        assert not torch.allclose(found[formula, False][1], found[formula, True][1])
+    assert not torch.allclose(found["paper", False][0], found["released", False][0])
+    with pytest.raises(ValueError, match="^energy_score: num_samples must be at least 2, got 1"):
+        scores.energy_score(logits, grid, target, noise=Noise(noise.gumbel_uniform[:1]))
+
+
+def test_relaxed_samples_of_a_peak_leave_it_as_documented():
+    path = ROOT / "docs" / "measure_sampling_variance.py"
+    spec = importlib.util.spec_from_file_location("measure_sampling_variance", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    pattern = r"^\| ([\d.]+) \| ([\d.]+) ± ([\d.]+) \| [\d.]+ \| ([\d.]+) ± ([\d.]+) \| [\d.]+ \|$"
+    rows = re.findall(pattern, page("docs/sampling.md"), re.M)
+    assert [float(row[0]) for row in rows] == list(script.PEAK_TEMPERATURES)
+    for temperature, *figures in rows:
+        for formula, (documented, spread) in zip(("paper", "released"), (figures[:2], figures[2:]), strict=True):
+            error, own_spread, _ = script.of_a_peak(formula, float(temperature), num_samples=4000, seed=1)
+            # 5 standard errors of both; 2e-3 more where an event of probability 5e-4 makes the error, and its estimate.
+            assert abs(error - float(documented)) < 5 * math.hypot(own_spread, float(spread)) + 2e-3
+    logits = torch.zeros(9, 9)
+    logits[0, 0] = 12.0
+    grid, corner = Grid((9, 9), offset=0), torch.zeros(2)
+    assert scores.error_of_expectation(logits, grid, corner).item() == pytest.approx(0.0040, abs=5e-5)
+    assert scores.expected_error(logits, grid, corner, basis=None).item() == pytest.approx(0.0040, abs=5e-5)
+    variance = Density(logits, grid).covariance.trace() - 2 / 6
+    assert variance.item() == pytest.approx(0.0225, abs=5e-5)

@@ -6,11 +6,13 @@ decided here once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from heatpoint._lattice import along
 from heatpoint.support import Grid, Support
 
 Distance = Literal["l1", "l2", "smooth_l1", "squared"]
@@ -30,23 +32,33 @@ def norm(delta: Tensor, distance: Distance) -> Tensor:
 
     The derivative of l2 at a displacement of exactly 0 is 0.
     """
-    return _root((delta**2).sum(dim=-1)) if distance == "l2" else _per_axis(delta, distance).sum(dim=-1)
+    return root((delta**2).sum(dim=-1)) if distance == "l2" else _per_axis(delta, distance).sum(dim=-1)
 
 
 def mean_distance(weights: Tensor, support: Support, target: Tensor, distance: Distance) -> Tensor:
     """Σ_i w_i d(y_i, target) over the cells, (*batch), for weights (*batch, cells) and a target (*batch, D)."""
-    if not isinstance(support, Grid):
-        delta = support.cell_centers(dtype=weights.dtype, device=weights.device) - target[..., None, :]
-        return (weights * norm(delta, distance)).sum(dim=-1)
-    maps = support.unflatten(weights)
-    deltas = [
-        _wrap(_centers(support, axis, weights) - target[..., axis, None], axis, support) for axis in range(support.ndim)
-    ]
+    deltas = deviations(target, support)
     if distance != "l2":
-        marginals = support.marginals(maps)
-        return sum_axes([(m * _per_axis(d, distance)).sum(dim=-1) for m, d in zip(marginals, deltas, strict=True)])
-    squares = [_spread(delta**2, axis, support) for axis, delta in enumerate(deltas)]
-    return (maps * _root(sum_axes(squares))).flatten(maps.ndim - support.ndim).sum(dim=-1)
+        rows = marginals(weights, support)
+        return sum_axes([(m * _per_axis(d, distance)).sum(dim=-1) for m, d in zip(rows, deltas, strict=True)])
+    return (weights * root(sum_squares(deltas, support))).sum(dim=-1)
+
+
+def marginals(weights: Tensor, support: Support) -> tuple[Tensor, ...]:
+    """Weights (*batch, n) of the positions along each axis; on Points all N of them along every axis."""
+    if isinstance(support, Grid):
+        return support.marginals(support.unflatten(weights))
+    return (weights,) * support.ndim
+
+
+def deviations(points: Tensor, support: Support) -> list[Tensor]:
+    """From points (*batch, D) to all cells: one row (*batch, n) per axis, the short way round on a cyclic one."""
+    if not isinstance(support, Grid):
+        centers = support.cell_centers(dtype=points.dtype, device=points.device)
+        return list((centers - points[..., None, :]).unbind(dim=-1))
+    return [
+        _wrap(_centers(support, axis, points) - points[..., axis, None], axis, support) for axis in range(support.ndim)
+    ]
 
 
 def mean_gap(weights: Tensor, support: Support) -> Tensor:
@@ -54,7 +66,7 @@ def mean_gap(weights: Tensor, support: Support) -> Tensor:
 
     On a Grid the distance depends on the lag alone, so the double sum is a circular correlation of the zero-padded map, and
     by Parseval's identity the mean over frequencies of |ŵ|² times the (real) spectrum of the distances: O(n log n) instead
-    of O(n²). Cyclic axes need no padding. On Points it is the double sum.
+    of O(n²). Cyclic axes need no padding. On Points it is the double sum: O(N²) time and memory per map.
     """
     if not isinstance(support, Grid):
         centers = support.cell_centers(dtype=weights.dtype, device=weights.device)
@@ -62,12 +74,12 @@ def mean_gap(weights: Tensor, support: Support) -> Tensor:
         return (torch.einsum("...i,...ij->...j", weights, gaps) * weights).sum(dim=-1)
     dims = tuple(range(-support.ndim, 0))
     lengths = tuple(n if axis in support.cyclic else 2 * n for axis, n in enumerate(support.lengths))
-    squares = []
+    padded, lags = Grid(lengths[::-1]), []
     for axis, length in enumerate(lengths):
         index = torch.arange(length, dtype=torch.float64, device=weights.device)
-        lag = torch.minimum(index, length - index) * support.strides[axis]
-        squares.append(_spread(lag**2, axis, support))
-    spectrum = torch.fft.fftn(sum_axes(squares).sqrt(), dim=dims).real.to(weights.dtype)
+        lags.append(torch.minimum(index, length - index) * support.strides[axis])
+    distances = padded.unflatten(sum_squares(lags, padded).sqrt())
+    spectrum = torch.fft.fftn(distances, dim=dims).real.to(weights.dtype)
     power = torch.view_as_real(torch.fft.fftn(support.unflatten(weights), s=lengths[::-1], dim=dims)).square().sum(-1)
     return (power * spectrum).mean(dim=dims)
 
@@ -89,7 +101,20 @@ def mean_axis_gaps(weights: Tensor, support: Support) -> Tensor:
     return 2 * (below * (1 - below) * positions.diff(dim=-2)).sum(dim=-2)
 
 
-def sum_axes(terms: list[Tensor]) -> Tensor:
+def sum_squares(rows: Sequence[Tensor], support: Support) -> Tensor:
+    """Σ_a δ_a² of all cells, (*batch, cells), from one row of deviations (*batch, n) per axis."""
+    if not isinstance(support, Grid):
+        return sum_axes([row**2 for row in rows])
+    return sum_axes([along(row**2, support, axis) for axis, row in enumerate(rows)]).flatten(-support.ndim)
+
+
+def root(squares: Tensor) -> Tensor:
+    """√x with derivative 0 at 0; NaN stays NaN."""
+    is_zero = squares == 0
+    return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squares).sqrt())
+
+
+def sum_axes(terms: Sequence[Tensor]) -> Tensor:
     """The sum of one broadcastable tensor per axis."""
     total = terms[0]
     for term in terms[1:]:
@@ -104,11 +129,6 @@ def _per_axis(delta: Tensor, distance: Distance) -> Tensor:
     return torch.where(size < 1, 0.5 * delta**2, size - 0.5) if distance == "smooth_l1" else size
 
 
-def _root(squares: Tensor) -> Tensor:
-    positive = squares > 0
-    return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
-
-
 def _wrap(delta: Tensor, axis: int, support: Grid) -> Tensor:
     if axis not in support.cyclic:
         return delta
@@ -118,10 +138,3 @@ def _wrap(delta: Tensor, axis: int, support: Grid) -> Tensor:
 
 def _centers(support: Grid, axis: int, like: Tensor) -> Tensor:
     return support.axis_centers(axis, dtype=like.dtype, device=like.device)
-
-
-def _spread(values: Tensor, axis: int, support: Grid) -> Tensor:
-    """Per-axis values (*batch, length) laid along their own dimension of a map, size 1 along the others."""
-    shape = [1] * support.ndim
-    shape[support.map_dim(axis)] = values.shape[-1]
-    return values.reshape(*values.shape[:-1], *shape)

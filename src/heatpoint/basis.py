@@ -255,8 +255,8 @@ Basis = Uniform | Triangular | Gaussian
 BASES: dict[str, type[Basis]] = {"uniform": Uniform, "triangular": Triangular, "gaussian": Gaussian}
 
 
-def make_basis(basis: str | Basis | Mapping[str, Any]) -> Basis:
-    """A basis from its name, from the dict of its `to_dict`, or from itself.
+def make_basis(basis: str | Basis | Mapping[str, Any], *, function: str = "make_basis") -> Basis:
+    """A basis from its name, from the dict of its `to_dict`, or from itself; errors name the caller `function`.
 
     Raises:
         ValueError: If the name, or an option in the dict, is unknown.
@@ -270,14 +270,14 @@ def make_basis(basis: str | Basis | Mapping[str, Any]) -> Basis:
     options: Mapping[str, Any] = {"name": basis} if isinstance(basis, str) else basis
     if not isinstance(options, Mapping) or "name" not in options:
         rule = "be a name, a Basis, or a dict that holds its name"
-        raise TypeError(message("make_basis", "basis", rule, repr(basis)))
+        raise TypeError(message(function, "basis", rule, repr(basis)))
     name, arguments = options["name"], {key: value for key, value in options.items() if key != "name"}
     if name not in BASES:
-        raise ValueError(unknown_name("make_basis", "basis", name, BASES))
+        raise ValueError(unknown_name(function, "basis", name, BASES))
     unknown = sorted(set(arguments) - ({"sigma"} if name == "gaussian" else set()))
     if unknown:
         rule = f"hold only {'name and sigma' if name == 'gaussian' else 'name'} for {name!r}"
-        raise ValueError(message("make_basis", "basis", rule, ", ".join(map(repr, unknown))))
+        raise ValueError(message(function, "basis", rule, ", ".join(map(repr, unknown))))
     return BASES[name](**arguments)
 
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import message
-from heatpoint._distances import difference
+from heatpoint._distances import deviations
 from heatpoint._numerics import full_precision, log_probabilities, probabilities
 from heatpoint.basis import Basis, make_basis
 from heatpoint.density import Density
+from heatpoint.density._mixture import cell_covariance, entropy_of
 from heatpoint.expectation import expected_position
 from heatpoint.scores._inputs import flat_and_target
 from heatpoint.support import Grid, Support, check_support
@@ -72,10 +73,10 @@ def mass_within(
     >>> mass_within(torch.zeros(1, 4), Grid((4,), offset=0), torch.tensor([[1.5]]), radius=1.0, basis="uniform")
     tensor([0.5000])
     """
-    _, point = flat_and_target("mass_within", logits, grid, point)
+    _, point = flat_and_target("mass_within", logits, grid, point, "point")
     if not isinstance(radius, Tensor) and not radius > 0:
         raise ValueError(message("mass_within", "radius", "be greater than 0", radius))
-    return Density(logits, grid, basis=basis).mass_within(point, radius)
+    return Density._on_behalf_of("mass_within", logits, grid, basis=basis).mass_within(point, radius)
 
 
 @full_precision
@@ -96,8 +97,7 @@ def negative_entropy(logits: Tensor, grid: Support) -> Tensor:
     tensor([-0.6931])
     """
     check_support("negative_entropy", grid)
-    log_p = log_probabilities("negative_entropy", grid.flatten("negative_entropy", logits))
-    return (log_p.exp() * torch.where(log_p == -torch.inf, 0.0, log_p)).sum(dim=-1)
+    return -entropy_of(log_probabilities("negative_entropy", grid.flatten("negative_entropy", logits)))
 
 
 @full_precision
@@ -123,14 +123,13 @@ def covariance(logits: Tensor, grid: Support, *, basis: str | Basis | Mapping[st
     """
     check_support("covariance", grid)
     weights = probabilities("covariance", grid.flatten("covariance", logits))
-    centers = grid.cell_centers(dtype=weights.dtype, device=weights.device)
-    centers = centers.flatten(0, -2) if isinstance(grid, Grid) else centers
-    deviations = difference(centers, expected_position(weights, grid)[..., None, :], grid)
-    spread = torch.einsum("...i,...ia,...ib->...ab", weights, deviations, deviations)
+    spread = cell_covariance(weights, grid, deviations(expected_position(weights, grid), grid))
     if basis is None:
         return spread
-    scales = torch.tensor(grid.strides if isinstance(grid, Grid) else (1.0,) * grid.ndim, dtype=weights.dtype)
-    return spread + torch.diag(scales.to(weights.device) ** 2 * make_basis(basis).variance)
+    scales = grid.strides if isinstance(grid, Grid) else (1.0,) * grid.ndim
+    variance = make_basis(basis, function="covariance").variance
+    within = torch.tensor([variance * scale**2 for scale in scales], dtype=weights.dtype, device=weights.device)
+    return spread + torch.diag(within)
 
 
 CONFIDENCES: dict[str, Callable[..., Tensor]] = {

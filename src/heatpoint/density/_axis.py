@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from heatpoint.basis import Basis, Gaussian
 from heatpoint.support import Grid, Support
 
 Array = npt.NDArray[np.float64]
+R = TypeVar("R")
 
 # Beyond so many standard deviations a Gaussian holds less than 1e-18 of its mass.
 GAUSSIAN_REACH = 9.0
@@ -44,7 +47,21 @@ class Cut:
     variance: Tensor
 
 
-@functools.lru_cache(maxsize=64)
+def constant(function: Callable[[Basis, int], R]) -> Callable[[Basis, int], R]:
+    """Caches what depends on no map: on the CPU, and as ordinary tensors whatever mode its first use is in.
+
+    A tensor made in inference mode could never stand in a graph again.
+    """
+
+    @functools.lru_cache(maxsize=64)
+    def cached(basis: Basis, length: int) -> R:
+        with torch.inference_mode(False), torch.device("cpu"):
+            return function(basis, length)
+
+    return cached
+
+
+@constant
 def cut_basis(basis: Basis, length: int) -> Cut:
     """The cut bases of a row of cells; they depend on no map and are made once, in float64."""
     reach = finite_reach(basis)
@@ -234,7 +251,7 @@ def knots(basis: Basis, length: int, *, wraps: bool) -> Array:
     return np.unique(np.concatenate([[low], inside, [high]]))
 
 
-@functools.lru_cache(maxsize=32)
+@constant
 def cut_gaps(basis: Basis, length: int) -> Tensor:
     """E|X_i − X'_j| = ∫ F_i (1 − F_j) + F_j (1 − F_i) for cut bases, (length, length) float64.
 

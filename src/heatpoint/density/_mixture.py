@@ -65,7 +65,10 @@ def arrange(function: str, argument: str, points: Tensor, batch: tuple[int, ...]
 
 def log_density(log_weights: Tensor, support: Support, axes: Sequence[Axis], query: Query) -> Tensor:
     """log p at the query's points, (*batch, S), for component weights (*batch, cells)."""
-    units = [axis.to_units(query.points[..., a]).clamp(-MAX_UNITS, MAX_UNITS) for a, axis in enumerate(axes)]
+    # A cell cannot be found from NaN; such a point is read anywhere, and is NaN in the end.
+    is_missing = query.points.isnan().any(dim=-1)
+    points = query.points.masked_fill(is_missing.unsqueeze(-1), 0)
+    units = [axis.to_units(points[..., a]).clamp(-MAX_UNITS, MAX_UNITS) for a, axis in enumerate(axes)]
     log_weights = query.spread(log_weights)
     if isinstance(support, Grid) and isinstance(axes[0].basis, Uniform | Triangular):
         value = _compact_log_density(log_weights, support, axes, units)
@@ -76,7 +79,8 @@ def log_density(log_weights: Tensor, support: Support, axes: Sequence[Axis], que
     for axis, u in zip(axes, units, strict=True):
         if axis.cut is not None:
             inside &= (u >= -0.5) & (u <= axis.centers.shape[-1] - 0.5)
-    return value.masked_fill(~inside, -torch.inf) - sum(math.log(axis.scale) for axis in axes)
+    value = value.masked_fill(~inside, -torch.inf).masked_fill(is_missing, torch.nan)
+    return value - sum(math.log(axis.scale) for axis in axes)
 
 
 def joint_log(log_weights: Tensor, kernels: Sequence[Tensor], support: Support) -> Tensor:
@@ -129,19 +133,26 @@ def _neighbours(axis: Axis, units: Tensor) -> list[tuple[Tensor, Tensor, Tensor]
 
 
 def log_weighted_sum(log_weights: Tensor, heights: Tensor) -> Tensor:
-    """log Σ h_i exp(log w_i) over the last dimension for h ≥ 0; −inf with zero gradient where the sum is 0."""
+    """log Σ h_i exp(log w_i) over the last dimension for h ≥ 0; −inf with zero gradient where the sum is 0, NaN of NaN."""
     with torch.no_grad():
         top = (log_weights + heights.log()).amax(dim=-1, keepdim=True)
         top = torch.where(top.isfinite(), top, 0.0)
     # The heights stay outside the exponential, so that their gradient is finite where they are 0.
     total = (heights * (log_weights - top).clamp(max=MAX_EXPONENT).exp()).sum(dim=-1)
-    is_positive = total > 0
-    value = torch.where(is_positive, total, 1.0).log() + top.squeeze(-1)
-    return torch.where(is_positive, value, -torch.inf)
+    is_zero = total == 0
+    value = torch.where(is_zero, 1.0, total).log() + top.squeeze(-1)
+    return torch.where(is_zero, -torch.inf, value)
+
+
+def entropy_of(log_weights: Tensor) -> Tensor:
+    """−Σ π_i log π_i over the last dimension; forbidden cells count as 0."""
+    return -(log_weights.exp() * log_weights.masked_fill(log_weights == -torch.inf, 0)).sum(dim=-1)
 
 
 def quantile(marginal: Tensor, axis: Axis, u: Tensor) -> Tensor:
-    """The coordinate (*batch, S) in units at which the cdf of a marginal (*batch, n) first reaches u (*batch, S).
+    """The coordinate (*batch, S) in units at which the cdf of a marginal (*batch, n) first reaches u (*batch, S) of its end.
+
+    At u = 0 it is where the cdf leaves 0.
 
     Bisection and Newton steps in turn, then the implicit derivative ∂t/∂θ = −(∂F/∂θ) / p(t), ∂t/∂u = 1 / p(t); it is 0
     where p is.
@@ -154,7 +165,7 @@ def quantile(marginal: Tensor, axis: Axis, u: Tensor) -> Tensor:
     t = t - (step - step.detach())
     if math.isinf(axis.basis.reach) and axis.cut is None:
         t = torch.where(u <= 0, -torch.inf, torch.where(u >= 1, torch.inf, t))
-    return t
+    return t.masked_fill(residual.detach().isnan(), torch.nan)
 
 
 def _invert(marginal: Tensor, axis: Axis, u: Tensor) -> Tensor:
@@ -163,10 +174,13 @@ def _invert(marginal: Tensor, axis: Axis, u: Tensor) -> Tensor:
     high = (axis.centers.amax(dim=-1) + reach).expand(u.shape)
     if axis.cut is not None:
         low, high = low.clamp(min=-0.5), high.clamp(max=axis.centers.shape[-1] - 0.5)
+    # Rounding leaves the whole mass a little off 1, and a level beyond it would be found past all of the mass.
+    level = u * mix(axis.cdf(high), marginal)
     t = (low + high) / 2
     for step in range(QUANTILE_STEPS):
-        residual = mix(axis.cdf(t), marginal) - u
-        low, high = torch.where(residual < 0, t, low), torch.where(residual < 0, high, t)
+        residual = mix(axis.cdf(t), marginal) - level
+        is_below = (residual < 0) | ((u <= 0) & (residual <= 0))
+        low, high = torch.where(is_below, t, low), torch.where(is_below, high, t)
         middle = (low + high) / 2
         newton = t - residual / mix(_cut_density(axis, t), marginal)
         is_usable = (newton > low) & (newton < high) & (step % 2 == 0)

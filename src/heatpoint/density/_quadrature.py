@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from heatpoint._lattice import along
+from heatpoint._distances import root, sum_axes, sum_squares
+from heatpoint._lattice import along, outer
 from heatpoint.basis import Basis, Gaussian
 from heatpoint.density._axis import Array, Axis, cut_basis, finite_reach, knots
 from heatpoint.density._mixture import Query, apply_per_axis, log_density
@@ -57,20 +60,10 @@ def mean_l2(weights: Tensor, support: Support, axes: Sequence[Axis], points: Ten
     is_round = isinstance(axes[0].basis, Gaussian) and all(a.cut is None and a.scale == axes[0].scale for a in axes)
     if isinstance(support, Grid) and not is_round:
         return _mean_l2_by_rules(weights, support, axes, points)
-    squares = _squares_to_centers(support, axes, points)
+    rows = [axis.offsets(axis.to_units(points[..., a])) * axis.scale for a, axis in enumerate(axes)]
+    squares = sum_squares(rows, support)
     means = gaussian_distance(squares, axes[0].basis.variance ** 0.5 * axes[0].scale, len(axes))
     return (means * weights.unsqueeze(-2)).sum(dim=-1)
-
-
-def _squares_to_centers(support: Support, axes: Sequence[Axis], points: Tensor) -> Tensor:
-    """Squared input distances from points (*batch, S, D) to all centres, (*batch, S, cells)."""
-    rows = [(axis.offsets(axis.to_units(points[..., a])) * axis.scale) ** 2 for a, axis in enumerate(axes)]
-    if not isinstance(support, Grid):
-        return torch.stack(rows).sum(dim=0)
-    total = along(rows[0], support, 0)
-    for a, row in enumerate(rows[1:], start=1):
-        total = total + along(row, support, a)
-    return total.flatten(-support.ndim)
 
 
 def _mean_l2_by_rules(weights: Tensor, grid: Grid, axes: Sequence[Axis], points: Tensor) -> Tensor:
@@ -81,23 +74,29 @@ def _mean_l2_by_rules(weights: Tensor, grid: Grid, axes: Sequence[Axis], points:
     rows = [_node_squares(axis, few, u, cell) for axis, u, cell in zip(axes, units, every, strict=True)]
     total = torch.zeros_like(points[..., 0])
     for choice in itertools.product(range(few), repeat=grid.ndim):
-        squares = along(rows[0][0][..., choice[0]], grid, 0)
-        shares = along(rows[0][1][..., choice[0]], grid, 0)
-        for a in range(1, grid.ndim):
-            squares = squares + along(rows[a][0][..., choice[a]], grid, a)
-            shares = shares * along(rows[a][1][..., choice[a]], grid, a)
-        distances = (_root(squares) * shares).flatten(-grid.ndim)
-        total = total + (distances * weights.unsqueeze(-2)).sum(dim=-1)
+        squares = [row[0][..., node] for row, node in zip(rows, choice, strict=True)]
+        shares = [row[1][..., node] for row, node in zip(rows, choice, strict=True)]
+        total = total + _recomputed(_node_distance, grid, weights, squares, shares)
     window = [_window(axis, u) for axis, u in zip(axes, units, strict=True)]
-    many = _window_distances(grid, axes, units, window, NEAR_NODES[grid.ndim])
-    correction = many - _window_distances(grid, axes, units, window, few)
+    many = _recomputed(_window_distances, grid, axes, units, window, NEAR_NODES[grid.ndim])
+    correction = many - _recomputed(_window_distances, grid, axes, units, window, few)
     return total + (_window_weights(weights, grid, window) * correction).sum(dim=-1)
 
 
-def _root(squares: Tensor) -> Tensor:
-    """√x with derivative 0 at 0."""
-    is_positive = squares > 0
-    return torch.where(is_positive, torch.where(is_positive, squares, 1.0).sqrt(), 0.0)
+def _recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """A result whose parts are computed again for backward, so that nodes × cells are never kept.
+
+    torch.func transforms take no such hooks; inside them everything is kept.
+    """
+    if torch._C._are_functorch_transforms_active():
+        return function(*args)
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
+def _node_distance(grid: Grid, weights: Tensor, squares: Sequence[Tensor], shares: Sequence[Tensor]) -> Tensor:
+    """Σ_i π_i w_i ‖node of cell i − t‖, (*batch, S), for one node of every cell, from rows (*batch, S, n) per axis."""
+    distances = root(sum_axes([along(row, grid, a) for a, row in enumerate(squares)])) * outer(list(shares), grid)
+    return (distances.flatten(-grid.ndim) * weights.unsqueeze(-2)).sum(dim=-1)
 
 
 def _window(axis: Axis, units: Tensor) -> Tensor:
@@ -126,7 +125,7 @@ def _window_distances(
         place = [width if b == a else 1 for b in range(grid.ndim)] + [count if b == a else 1 for b in range(grid.ndim)]
         squares = squares + square.reshape(*lead, *place)
         shares = shares * share.reshape(*lead, *place)
-    return (_root(squares) * shares).flatten(-grid.ndim).sum(dim=-1).flatten(-grid.ndim)
+    return (root(squares) * shares).flatten(-grid.ndim).sum(dim=-1).flatten(-grid.ndim)
 
 
 def _window_weights(weights: Tensor, grid: Grid, window: Sequence[Tensor]) -> Tensor:

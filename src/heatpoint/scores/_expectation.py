@@ -10,9 +10,10 @@ from torch import Tensor
 from heatpoint._checks import message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
+from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
-from heatpoint.sampling import Noise, sampling_argmax
+from heatpoint.sampling import Noise, samples_of
 from heatpoint.scores._inputs import BasisLike, flat_and_target
 from heatpoint.support import Support
 
@@ -74,8 +75,12 @@ def expected_error(
     S             any          (1/S) Σ_k d(Ŷ_k, y_t) over S relaxed samples (Eq. 14), see `heatpoint.sampling_argmax`
     ============  ===========  ====================================================================================
 
-    The last is not an estimate of the second: relaxed samples shrink towards the mean as the temperature grows, so it
-    lies between the expected error and the error of the expectation.
+    The last is not an estimate of the second at a temperature above 0. As it grows, relaxed samples (formula "paper") shrink
+    towards the plain average of ALL cells, which is not the map's mean: on a map with its peak in a corner they lie off the
+    peak, and the sampled error exceeds the exact one many times over. docs/sampling.md measures it.
+
+    Cost: one pass over the map, but "l2" under a basis beyond 1D makes one per quadrature node (9 in 2D, 27 in 3D; a Gaussian
+    that is truncated or wider on one axis 81 and 216), and twice that for the gradient, with nothing kept for it.
 
     Not proper: for targets drawn from a law q, the optimum is a spike on the median of q (l1, l2) or its mean
     (squared), not q itself. What spread trained maps have comes from the limits of the network, or from the relaxation.
@@ -111,10 +116,11 @@ def expected_error(
     flat, target = flat_and_target("expected_error", logits, grid, target)
     one_of("expected_error", "distance", distance, DISTANCES)
     if num_samples is not None or noise is not None:
-        samples = sampling_argmax(
+        samples = samples_of(
+            "expected_error",
             logits,
             grid,
-            basis=basis,
+            basis=None if basis is None else make_basis(basis, function="expected_error"),
             num_samples=num_samples,
             temperature=temperature,
             formula=formula,
@@ -129,4 +135,4 @@ def expected_error(
         raise ValueError(message("expected_error", "sign_gradient", "be False without num_samples", True, remedy))
     if basis is None:
         return mean_distance(probabilities("expected_error", flat), grid, target, distance)
-    return Density(logits, grid, basis=basis).expected_distance(target, distance)
+    return Density._on_behalf_of("expected_error", logits, grid, basis=basis).expected_distance(target, distance)

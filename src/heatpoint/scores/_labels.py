@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
-from heatpoint.rounding import activation_probabilities, gaussian_map, round_to_cells
+from heatpoint.rounding import activation_of, cells_of, gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
 from heatpoint.support import Grid, check_grid
 
@@ -101,11 +101,14 @@ def two_channel_cross_entropy(
     if flat.ndim < 2 or flat.shape[-2] != 2:
         rule = f"be (*batch, 2, *grid.shape) with grid.shape {grid.shape}"
         raise ValueError(message("two_channel_cross_entropy", "logits", rule, tuple(logits.shape)))
-    log_p = log_probabilities("two_channel_cross_entropy", flat.transpose(-1, -2))
+    log_odds = promote(flat[..., 1, :]) - promote(flat[..., 0, :])
+    if looks_at(log_odds) and not bool(log_odds.detach().isfinite().all()):
+        log_probabilities("two_channel_cross_entropy", flat.detach().transpose(-1, -2))
     batch = tuple(flat.shape[:-2])
-    target = fit_target("two_channel_cross_entropy", batch, grid, target, log_p.dtype).expand(*batch, grid.ndim)
+    target = fit_target("two_channel_cross_entropy", batch, grid, target, log_odds.dtype).expand(*batch, grid.ndim)
     here = _label_map("two_channel_cross_entropy", grid, target, label, generator)
-    return -_weighted(torch.stack([1 - here, here], dim=-1), log_p).sum(dim=-1).mean(dim=-1)
+    log_here, log_elsewhere = functional.logsigmoid(log_odds), functional.logsigmoid(-log_odds)
+    return -(_weighted(here, log_here) + _weighted(1 - here, log_elsewhere)).mean(dim=-1)
 
 
 @full_precision
@@ -131,16 +134,19 @@ def map_error(
 
     Raises:
         TypeError: If grid is not a Grid.
-        ValueError: If the shapes disagree or kind is unknown.
+        ValueError: If the shapes disagree, kind is unknown or (HEATPOINT_CHECK=1) a value is not finite.
 
     >>> map_error(torch.zeros(1, 5), Grid((5,), offset=0), torch.tensor([[2.0]]), kind="mae", sigma_cells=0.01)
     tensor([0.2000])
     """
     check_grid("map_error", grid)
-    flat = promote(grid.flatten("map_error", maps))
+    flat = promote(grid.flatten("map_error", maps, "maps"))
+    if value_checks_enabled() and looks_at(flat) and not bool(flat.detach().isfinite().all()):
+        remedy = "Look for a diverged network, or an overflow in half precision, before the map."
+        raise ValueError(message("map_error", "maps", "be finite", "NaN or infinity (HEATPOINT_CHECK=1)", remedy))
     one_of("map_error", "kind", kind, MAP_ERRORS)
     target = fit_target("map_error", tuple(flat.shape[:-1]), grid, target, flat.dtype)
-    wanted = grid.flatten("map_error", gaussian_map(target, grid, sigma_cells=sigma_cells))
+    wanted = grid.flatten("map_error", gaussian_of("map_error", "target", target, grid, sigma_cells=sigma_cells))
     return MAP_ERRORS[kind](flat, wanted.expand_as(flat), reduction="none").mean(dim=-1)
 
 
@@ -148,8 +154,8 @@ def _label_map(function: str, grid: Grid, target: Tensor, label: Label, generato
     """Probability of each cell to be the label, (*batch, cells): one-hot for a drawn label."""
     one_of(function, "label", label, LABELS)
     if label == "expected":
-        return grid.flatten(function, activation_probabilities(target, grid))
-    index = grid.ravel(round_to_cells(target, grid, mode="random", generator=generator))
+        return grid.flatten(function, activation_of(function, "target", target, grid))
+    index = grid.ravel(cells_of(function, "target", target, grid, mode="random", generator=generator))
     return functional.one_hot(index, grid.num_cells).to(target.dtype)
 
 
