@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,7 +28,9 @@ POINT_OPTIONS = {name: {"basis": Gaussian(0.2)} for name in ("sampling_argmax", 
 VARIANTS = [
     ("soft_argmax", {"sign_gradient": True, "distance": "l2"}),
     ("soft_argmax_variance", {"target_variance": 2.0, "regularizer_weight": 0.5, "sign_gradient": True}),
+    ("soft_argmax_variance", {"unit": "input", "distance": "squared"}),
     ("soft_argmax_js", {"sigma_cells": 1.0, "regularizer_weight": 2, "detach_mean": True, "sign_gradient": True}),
+    ("soft_argmax_js", {"unit": "input", "distance": "l2"}),
     ("discrete_expectation", {"distance": "squared", "readout": "argmax"}),
     ("sampling_argmax", {"basis": "gaussian", "num_samples": 3, "temperature": "released_2d", "formula": "released"}),
     ("sampling_argmax", {"basis": {"name": "gaussian", "sigma": 2.0}, "temperature": 0.7, "memory": "low"}),
@@ -39,6 +43,7 @@ VARIANTS = [
     ("gaussian_heatmap", {"readout": {"name": "top_k", "k": 4, "weighting": "values"}}),
     ("log_score", {"basis": "gaussian", "truncate": True, "confidence_by": "negative_entropy"}),
     ("energy_score", {"basis": "triangular", "num_samples": 4, "temperature": 1.5, "memory": "low"}),
+    ("energy_score", {"num_samples": 4, "formula": "released", "sign_gradient": True}),
     ("crps", {"basis": None, "confidence_by": {"name": "mass_within", "radius": 6.0}}),
 ]
 
@@ -129,6 +134,8 @@ def test_a_localizer_is_its_repr_and_its_dict(name, options):
     assert json.loads(json.dumps(values)) == values
     assert localizer_from_dict(json.loads(json.dumps(values))) == localizer
     assert dataclasses.replace(localizer) == localizer
+    assert hash(dataclasses.replace(localizer)) == hash(localizer)
+    assert localizer != repr(localizer)
     if not options:
         assert repr(localizer) == f"make_localizer({name!r}, {grid!r})"
     logits, target = torch.zeros(2, 3, 6, 7), torch.full((2, 3, 2), 9.0)
@@ -150,7 +157,15 @@ def test_a_cloud_round_trips_through_its_coordinates():
     cloud = Points(torch.randn(4, 2, generator=_seed(1)))
     localizer = make_localizer("energy_score", cloud)
     again = localizer_from_dict(json.loads(json.dumps(localizer.to_dict())))
-    torch.testing.assert_close(again.grid.xyz, cloud.xyz)
+    assert torch.equal(again.grid.xyz, cloud.xyz)
+    assert again == localizer
+    assert hash(again) == hash(localizer)
+    for dtype in (torch.float64, torch.float16):
+        other = make_localizer("energy_score", Points(cloud.xyz.to(dtype)))
+        kept = localizer_from_dict(json.loads(json.dumps(other.to_dict())))
+        assert kept.grid.xyz.dtype == dtype
+        assert kept == other != localizer
+    assert localizer != make_localizer("energy_score", Points(cloud.xyz + 1))
     other = dataclasses.replace(localizer, grid=Points(cloud.xyz + 1))
     torch.testing.assert_close(other.locate(torch.zeros(4)).points, localizer.locate(torch.zeros(4)).points + 1)
 
@@ -158,11 +173,14 @@ def test_a_cloud_round_trips_through_its_coordinates():
 def test_each_localizer_computes_the_score_of_its_name():
     grid = GRIDS["2d"]
     logits, target = torch.randn(2, 3, 6, 7, generator=_seed(4)), _target(grid)
+    # Published units: each axis by the size of the map.
+    size = torch.tensor([28.0, 24.0])
+    in_maps = ((readout.soft_argmax(logits, grid) - target) / size).abs().sum(dim=-1)
     wanted = {
         "soft_argmax": scores.error_of_expectation(logits, grid, target),
-        "soft_argmax_variance": scores.error_of_expectation(logits, grid, target)
+        "soft_argmax_variance": in_maps
         + heatpoint.regularizers.variance_regularizer(logits, grid, target_variance=4.0),
-        "soft_argmax_js": scores.error_of_expectation(logits, grid, target)
+        "soft_argmax_js": in_maps
         + 0.1 * heatpoint.regularizers.jensen_shannon_regularizer(logits, grid, sigma_cells=2.0),
         "discrete_expectation": scores.expected_error(logits, grid, target, basis=None),
         "sampling_argmax": scores.expected_error(
@@ -176,7 +194,51 @@ def test_each_localizer_computes_the_score_of_its_name():
     }
     assert wanted.keys() == LOCALIZERS.keys()
     for name, score in wanted.items():
-        assert torch.equal(make_localizer(name, grid).score(logits, target, generator=_seed(1)), score)
+        found = make_localizer(name, grid).score(logits, target, generator=_seed(1))
+        if name.startswith("soft_argmax_"):
+            torch.testing.assert_close(found, score)
+            plain = scores.error_of_expectation(logits, grid, target)
+            in_input = make_localizer(name, grid, unit="input").score(logits, target)
+            torch.testing.assert_close(in_input - plain, found - in_maps, rtol=1e-5, atol=1e-5)
+        else:
+            assert torch.equal(found, score)
+
+
+@pytest.mark.parametrize("name", ["soft_argmax_variance", "soft_argmax_js"])
+def test_map_units_are_those_of_the_published_losses(goldens, name):
+    golden = goldens("01_sa2d_soft_none")
+    maps = torch.from_numpy(golden["logits"]).double().requires_grad_()
+    batch, points, height, width = maps.shape
+    grid = Grid((height, width), stride=4)
+    # The file's coordinates are −½ at cell 0 and grow by 1 over the map.
+    unit = torch.from_numpy(golden["target_uv"]).double().reshape(batch, points, 2) + 0.5
+    target = grid.to_points(unit * torch.tensor([width, height]))
+    weight = torch.from_numpy(golden["target_uv_weight"]).double().reshape(batch, points, 2)[..., 0]
+    for sign, key in ((True, "grad_logits_clip_f64"), (False, "grad_logits_plain_f64")):
+        localizer = make_localizer(name, grid, regularizer_weight=0, sign_gradient=sign)
+        loss = (localizer.score(maps, target) * weight).sum() / batch
+        assert loss.item() == pytest.approx(float(golden["loss_f64"]), rel=1e-10)
+        (gradient,) = torch.autograd.grad(loss, maps)
+        torch.testing.assert_close(gradient, torch.from_numpy(golden[key]).double(), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["soft_argmax_variance", "soft_argmax_js"])
+def test_units_of_points_and_circles(name):
+    assert make_localizer(name, GRIDS["2d"]).unit == "map"
+    assert make_localizer(name, _cloud()).unit == "input"
+    with pytest.raises(
+        ValueError, match=f"^{name}: unit must be 'input' on Points, got 'map'. A point set has no extent"
+    ):
+        make_localizer(name, _cloud(), unit="map")
+    with pytest.raises(ValueError, match=f"^{name}: unit must be one of input, map, got 'pixel'"):
+        make_localizer(name, GRIDS["2d"], unit="pixel")
+    circle = Grid((8,), stride=2, cyclic=(0,))
+    logits = torch.full((8,), -30.0)
+    logits[7] = 0.0
+    localizer = make_localizer(name, circle, regularizer_weight=0)
+    # From cell 7 to the centre of cell 0 is one cell of eight, the short way round.
+    found = localizer.score(logits, circle.to_points(torch.tensor([0.0])))
+    assert found.item() == pytest.approx(1 / 8, abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
@@ -185,9 +247,8 @@ def test_every_option_changes_the_score_or_the_readout(name, options):
     logits, target = torch.randn(2, 3, 6, 7, generator=_seed(4)).double(), _target(grid).double()
     changed = _make(name, grid, options)
     for key in options:
-        plain = dataclasses.replace(changed, **{key: getattr(make_localizer(name, grid), key)}) if key != "num_samples" else (
-            dataclasses.replace(changed, num_samples=7)
-        )  # fmt: skip
+        default = 7 if key == "num_samples" else getattr(make_localizer(name, grid), key)
+        plain = dataclasses.replace(changed, **{key: default})
         results = []
         for localizer in (changed, plain):
             leaf = logits.clone().requires_grad_()
@@ -449,6 +510,32 @@ def test_half_precision_under_autocast(name, dtype):
             "soft_argmax: basis must have a sigma on Points",
         ),
         (
+            lambda g: make_localizer("discrete_expectation", g, sign_gradient=True),
+            ValueError,
+            "discrete_expectation: sign_gradient must be left out, got True. It replaces the gradient of a coordinate that is "
+            "a mean over cells. This loss takes no such mean",
+        ),
+        (
+            lambda g: make_localizer("energy_score", g, sign_gradient=True),
+            ValueError,
+            "energy_score: sign_gradient must be False without num_samples, got True.",
+        ),
+        (
+            lambda g: make_localizer("crps", Grid((6,), cyclic=(0,))),
+            ValueError,
+            "crps: grid must have no cyclic axis, got Grid((6,), cyclic=(0,)). A cumulative distribution needs a first cell",
+        ),
+        (
+            lambda g: make_localizer("log_score", g).loss(torch.zeros(6, 7), [1.0, 2.0]),
+            TypeError,
+            "log_score: target must be a torch.Tensor, got list.",
+        ),
+        (
+            lambda g: make_localizer("log_score", g).loss(torch.zeros(6, 7), torch.zeros(2), weight=1.0),
+            TypeError,
+            "log_score: weight must be a torch.Tensor, got float.",
+        ),
+        (
             lambda g: localizer_from_dict({"distance": "l1"}),
             ValueError,
             "localizer_from_dict: values must hold the name and the grid of a localizer, got no name and no grid.",
@@ -477,6 +564,30 @@ def test_error_texts_of_a_loss(name):
         localizer.loss(logits, target, weight=torch.ones(2, 3, 1))
     with pytest.raises(ValueError, match=rf"{name}: weight must be at least 0, got -1.0"):
         localizer.loss(logits, target, weight=torch.tensor([[1.0, -1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "all −inf"])
+@pytest.mark.parametrize("name", LOCALIZERS)
+def test_checks_of_values_meet_every_localizer(name, bad):
+    logits = torch.zeros(2, 3, 6, 7)
+    if bad == "all −inf":
+        logits[1, 2] = -torch.inf
+    else:
+        logits[1, 2, 3, 4] = bad
+    with pytest.raises(ValueError, match=r"must (be finite|leave at least one cell)"):
+        make_localizer(name, GRIDS["2d"]).loss(logits, torch.full((2, 3, 2), 9.0))
+
+
+def test_numbers_of_numpy_are_numbers():
+    localizer = make_localizer("sampling_argmax", GRIDS["2d"], num_samples=np.int64(3))
+    assert localizer == make_localizer("sampling_argmax", GRIDS["2d"], num_samples=3)
+    js = make_localizer("soft_argmax_js", GRIDS["2d"], sigma_cells=np.float32(1.5))
+    assert json.loads(json.dumps(js.to_dict()))["sigma_cells"] == 1.5
+
+
+def test_function_and_localizer_start_from_the_same_temperature():
+    default = inspect.signature(scores.energy_score).parameters["temperature"].default
+    assert make_localizer("energy_score", GRIDS["2d"]).temperature == default
 
 
 def test_the_base_class_is_abstract():

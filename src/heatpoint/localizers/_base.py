@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of, value_checks_enabled
+from heatpoint._checks import check_tensor, message, one_of, value_checks_enabled
 from heatpoint._distances import DISTANCES
 from heatpoint._numerics import full_precision
 from heatpoint.basis import check_basis_on_points, make_basis
@@ -22,6 +22,7 @@ from heatpoint.localizers._options import (
     json,
     named,
     plain_basis,
+    plain_number,
     split,
 )
 from heatpoint.readout import READOUTS
@@ -36,6 +37,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": tuple(MAP_ERRORS),
     "formula": ("paper", "released"),
     "memory": ("normal", "low"),
+    "unit": ("map", "input"),
 }
 
 
@@ -53,13 +55,13 @@ class Located(NamedTuple):
     covariance: Tensor
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Localizer(ABC):
     """A score to train with, a readout and a confidence, under one name: all that a method adds to a network.
 
     Options are kept in plain form (numbers, names, dicts of a name and options), so that equal options are equal
-    localizers, and `repr` is the `make_localizer` call. For another point cloud use
-    ``dataclasses.replace(localizer, grid=Points(xyz))``.
+    localizers, with equal hashes; points are compared by value and dtype. On a Grid `repr` is the `make_localizer` call. For
+    another point cloud use ``dataclasses.replace(localizer, grid=Points(xyz))``.
 
     Args:
         grid: Where the cells lie.
@@ -69,6 +71,8 @@ class Localizer(ABC):
 
     name: ClassVar[str]
     on_points: ClassVar[bool] = True
+    # Options that other localizers have and this one cannot have, with the reason.
+    _refused: ClassVar[dict[str, str]] = {}
 
     grid: Support = field(kw_only=False)
     readout: Named = "soft_argmax"
@@ -121,6 +125,7 @@ class Localizer(ABC):
         """
         flat = self.grid.flatten(self.name, logits)
         batch = tuple(flat.shape[:-1])
+        check_tensor(self.name, "target", target)
         target = fit_target(self.name, batch, self.grid, target, target.dtype).expand(*batch, -1)
         if weight is None:
             score = self.score(logits, target, progress=progress, generator=generator)
@@ -148,6 +153,12 @@ class Localizer(ABC):
         """A plain dict, fit for JSON, from which `localizer_from_dict` makes an equal localizer."""
         return {"name": self.name, "grid": grid_to_dict(self.grid), **{k: json(v) for k, v in self._options().items()}}
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Localizer) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     def __repr__(self) -> str:
         default = {item.name: self._plain(item.name, default_of(item)) for item in fields(self)[1:]}
         given = [f", {k}={v!r}" for k, v in self._options().items() if v != default[k]]
@@ -169,7 +180,7 @@ class Localizer(ABC):
         if option == "temperature":
             schedule = make_schedule(value)
             return schedule.temperature if isinstance(schedule, Constant) else schedule.to_dict()
-        return tuple(value) if isinstance(value, list) else value
+        return plain_number(tuple(value) if isinstance(value, list) else value)
 
     def _check(self, item: Field[Any], value: Any) -> None:
         """Raises for an option's value that no score would take, before training starts."""
@@ -217,6 +228,7 @@ class Localizer(ABC):
 
 
 def _fit_weight(function: str, weight: Tensor, batch: tuple[int, ...]) -> Tensor:
+    check_tensor(function, "weight", weight)
     try:
         fits = tuple(torch.broadcast_shapes(weight.shape, batch)) == batch
     except RuntimeError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from heatpoint import scores
+from heatpoint._checks import message
 from heatpoint._distances import Distance
+from heatpoint._numerics import promote
 from heatpoint.localizers._base import Localizer
 from heatpoint.localizers._options import Named
 from heatpoint.regularizers import jensen_shannon_regularizer, variance_regularizer
+from heatpoint.support import Grid, Support
 
 _AT_LEAST_0: dict[str, Any] = {"minimum": 0}
 _ABOVE_0: dict[str, Any] = {"minimum": 0, "exclusive": True}
@@ -22,7 +25,7 @@ def _anneal() -> dict[str, Any]:
     return {"name": "linear", "start": 2.0, "end": 0.5}
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SoftArgmax(Localizer):
     """The error of the expectation (Sampling-Argmax, Eq. 1 and 2): `scores.error_of_expectation`."""
 
@@ -36,57 +39,96 @@ class SoftArgmax(Localizer):
         )
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SoftArgmaxVariance(Localizer):
-    """The error of the expectation, plus regularizer_weight · (Var − target_variance)² (Eq. 15), in cells."""
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class RegularizedSoftArgmax(Localizer):
+    """What the two regularised soft-argmaxes share: an error whose unit fits the published weight of the regularizer.
 
-    name: ClassVar[str] = "soft_argmax_variance"
+    The published losses measure the error in units of the map's extent, Σ_axes |Δ_d| / size_d for l1, and the weights 1 and
+    0.1 were chosen beside that. Beside an error in input pixels, a few hundred times as large, they would do nothing.
+    ``unit="map"`` is the published balance; ``unit="input"`` measures in input units, as all other localizers do. Points
+    have no extent: there only "input" has a meaning, and is the default.
+    """
+
     distance: Distance = "l1"
     sign_gradient: bool = False
+    unit: Literal["map", "input"] | None = None
+
+    def _plain(self, option: str, value: Any) -> Any:
+        if option == "unit" and value is None:
+            return "map" if isinstance(self.grid, Grid) else "input"
+        return super()._plain(option, value)
+
+    def _check(self, item: Field[Any], value: Any) -> None:
+        super()._check(item, value)
+        if item.name == "unit" and value == "map" and not isinstance(self.grid, Grid):
+            remedy = "A point set has no extent to measure in."
+            raise ValueError(message(self.name, "unit", "be 'input' on Points", repr(value), remedy))
+
+    def _error(self, logits: Tensor, target: Tensor) -> Tensor:
+        grid: Support = self.grid
+        if isinstance(grid, Grid) and self.unit == "map":
+            per_cell = tuple(1 / length for length in grid.lengths)
+            unit_grid = Grid(grid.shape, stride=per_cell, offset=0.0, cyclic=grid.cyclic)
+            target = unit_grid.to_points(grid.to_cells(target.to(promote(logits).dtype)))
+            grid = unit_grid
+        return scores.error_of_expectation(
+            logits, grid, target, distance=self.distance, sign_gradient=self.sign_gradient
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SoftArgmaxVariance(RegularizedSoftArgmax):
+    """The error of the expectation, plus regularizer_weight · (Var − target_variance)² (Eq. 15), in cells.
+
+    The error is in units of the map's extent unless ``unit="input"``, as in the published losses: see
+    `RegularizedSoftArgmax`.
+    """
+
+    name: ClassVar[str] = "soft_argmax_variance"
     target_variance: float = field(default=4.0, metadata=_AT_LEAST_0)
     regularizer_weight: float = field(default=1.0, metadata=_AT_LEAST_0)
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        error = scores.error_of_expectation(
-            logits, self.grid, target, distance=self.distance, sign_gradient=self.sign_gradient
-        )
         regularizer = variance_regularizer(logits, self.grid, target_variance=self.target_variance)
-        return error + self.regularizer_weight * regularizer
+        return self._error(logits, target) + self.regularizer_weight * regularizer
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SoftArgmaxJS(Localizer):
-    """The error of the expectation, plus regularizer_weight · JS(map, Gaussian at its mean) (Eq. 16)."""
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SoftArgmaxJS(RegularizedSoftArgmax):
+    """The error of the expectation, plus regularizer_weight · JS(map, Gaussian at its mean) (Eq. 16).
+
+    The error is in units of the map's extent unless ``unit="input"``, as in the published losses: see
+    `RegularizedSoftArgmax`.
+    """
 
     name: ClassVar[str] = "soft_argmax_js"
-    distance: Distance = "l1"
-    sign_gradient: bool = False
     sigma_cells: float = field(default=2.0, metadata=_ABOVE_0)
     regularizer_weight: float = field(default=0.1, metadata=_AT_LEAST_0)
     detach_mean: bool = False
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        error = scores.error_of_expectation(
-            logits, self.grid, target, distance=self.distance, sign_gradient=self.sign_gradient
-        )
         regularizer = jensen_shannon_regularizer(
             logits, self.grid, sigma_cells=self.sigma_cells, detach_mean=self.detach_mean
         )
-        return error + self.regularizer_weight * regularizer
+        return self._error(logits, target) + self.regularizer_weight * regularizer
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DiscreteExpectation(Localizer):
     """The expected error over the cells (Eq. 4): `scores.expected_error` with basis None. Not proper."""
 
     name: ClassVar[str] = "discrete_expectation"
+    _refused: ClassVar[dict[str, str]] = {
+        "sign_gradient": "It replaces the gradient of a coordinate that is a mean over cells. This loss takes no such mean: it "
+        "weighs the distances of fixed cells, whose gradient is exact. soft_argmax and sampling_argmax have the option."
+    }
     distance: Distance = "l1"
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
         return scores.expected_error(logits, self.grid, target, basis=None, distance=self.distance)
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SamplingArgmax(Localizer):
     """The mean error of relaxed samples (Eq. 14), with a temperature that falls as training goes on. Not proper.
 

@@ -15,7 +15,7 @@ from heatpoint.localizers._options import Named
 from heatpoint.support import Grid
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RandomizedRounding(Localizer):
     """Cross-entropy over space against a randomly rounded target (Randomized Rounding, Eq. 7, 15), read by the top k (Eq. 20)."""
 
@@ -28,7 +28,7 @@ class RandomizedRounding(Localizer):
         return scores.rounded_cross_entropy(logits, _grid(self), target, label=self.label, generator=generator)
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GaussianHeatmap(Localizer):
     """Regression of a Gaussian map of height 1 (Randomized Rounding, Eq. 3 and 6), read by "shift a quarter" or any readout.
 

@@ -55,6 +55,9 @@ def make_localizer(name: str, grid: Support, **options: Any) -> Localizer:
         raise ValueError(unknown_name("make_localizer", "name", name, LOCALIZERS))
     known = [item.name for item in fields(LOCALIZERS[name])[1:]]
     for option in options:
+        if option in LOCALIZERS[name]._refused:
+            reason = LOCALIZERS[name]._refused[option]
+            raise ValueError(message(name, option, "be left out", repr(options[option]), reason))
         if option not in known:
             raise ValueError(unknown_name("make_localizer", f"an option of {name}", option, known))
     return LOCALIZERS[name](grid, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def check_numbers(
 ) -> None:
     """Raises TypeError or ValueError unless `value`, or each of a tuple, is a number from `minimum` on."""
     numbers = value if isinstance(value, tuple) else (value,)
-    kind = int if whole else int | float
+    kind = Integral if whole else Real
     if any(isinstance(n, bool) or not isinstance(n, kind) for n in numbers):
         raise TypeError(message(function, argument, f"be a {'whole ' if whole else ''}number", repr(value)))
     if not all(minimum < n < float("inf") or (n == minimum and not exclusive) for n in numbers):
@@ -59,6 +60,15 @@ def named(
     )
 
 
+def plain_number(value: Any) -> Any:
+    """A number of any library, or a tuple of them, as Python's own; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(plain_number(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def split(value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if isinstance(value, str):
         return value, {}
@@ -84,7 +94,7 @@ def json(value: Any) -> Any:
 
 def grid_to_dict(grid: Support) -> dict[str, Any]:
     if isinstance(grid, Points):
-        return {"xyz": grid.xyz.tolist()}
+        return {"xyz": grid.xyz.detach().tolist(), "dtype": str(grid.xyz.dtype).removeprefix("torch.")}
     return {
         "shape": list(grid.shape),
         "stride": json(grid.stride),
@@ -96,6 +106,6 @@ def grid_to_dict(grid: Support) -> dict[str, Any]:
 def grid_from_dict(values: Mapping[str, Any]) -> Support:
     """The inverse of the "grid" entry of `Localizer.to_dict`."""
     if "xyz" in values:
-        return Points(torch.tensor(values["xyz"]))
+        return Points(torch.tensor(values["xyz"], dtype=getattr(torch, values.get("dtype", "float32"))))
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return Grid(plain.pop("shape"), **plain)
