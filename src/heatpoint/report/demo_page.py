@@ -200,6 +200,8 @@ def _making(trials: Sequence[Trial], test_set: PointSet, command: str) -> tuple[
         f"{data.padding:g}; flip test {'on' if data.flip_test else 'off'}; seed {recipe.seed}."
     )
     shown = f"The faces above were chosen by rank of their mean error over all methods: {', '.join(SHOWN)}."
+    if data.flip_test:
+        shown += " Errors average each image with its mirror image; the pictures show what the image alone gives."
     machine = f"heatpoint {__version__}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}."
     calls = "\n".join(repr(trial.trained.localizer) for trial in trials)
     return code(command), text(network), code(calls), text(f"{shown} {machine}")
