@@ -794,3 +794,8 @@ def test_arguments_of_the_wrong_kind_are_named(options, error, text):
 def test_numbers_of_numpy_are_numbers():
     points = sampling_argmax(MAPS, SMALL, num_samples=np.int64(3), temperature=np.float32(0.5))
     assert points.shape == (3, *MAPS.shape[: -SMALL.ndim], SMALL.ndim)
+
+
+def test_an_unknown_basis_is_reported_by_the_function_that_was_called():
+    with pytest.raises(ValueError, match="sampling_argmax: basis must be one of"):
+        sampling_argmax(MAPS, SMALL, basis="triangle")

@@ -231,7 +231,7 @@ def samples_of(
 def _checked_basis(
     function: str, basis: str | Basis | Mapping[str, Any] | None, grid: Support, formula: Formula
 ) -> Basis | None:
-    made = None if basis is None else make_basis(basis)
+    made = None if basis is None else make_basis(basis, function=function)
     if isinstance(grid, Points):
         if formula == "released":
             remedy = "Unordered points have no axes to take marginals along."
