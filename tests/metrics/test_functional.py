@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatpoint.metrics.functional import (
+    Normalizer,
     area_under_curve,
     cumulative_error,
     failure_rate,
@@ -88,6 +89,35 @@ def test_a_hidden_point_may_hold_nan_and_a_hidden_face_has_no_error() -> None:
     got = nme(pred, target, torch.ones(2, dtype=torch.float64), visible=visible)
     assert math.isfinite(got[0])
     assert math.isnan(got[1])
+
+
+def test_normalizer_distance_counts_visible_points_only() -> None:
+    """Unlabelled points stand at (0, 0), or anywhere: they must not touch a length."""
+    nan = math.nan
+    faces = torch.tensor(
+        [
+            [[3.0, 4.0], [11.0, 4.0], [0.0, 0.0], [5.0, 6.0]],
+            [[0.0, 0.0], [nan, nan], [8.0, 8.0], [0.0, 0.0]],
+            [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]],
+        ]
+    )
+    visible = torch.tensor([[True, True, False, True], [False, False, True, False], [False] * 4])
+    size = normalizer_distance(faces, "box", visible=visible)
+    assert size.tolist()[:2] == [4.0, 0.0]
+    assert size[2].isnan()
+    # A box that is given needs no point.
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 4.0], [1.0, 1.0, 5.0, 10.0], [0.0, 0.0, 4.0, 16.0]])
+    assert normalizer_distance(faces, "box", box=boxes, visible=visible).tolist() == [6.0, 6.0, 8.0]
+    assert normalizer_distance(faces, ((0,), (1,)), visible=visible).isnan().tolist() == [False, True, True]
+    assert normalizer_distance(faces, ((0, 3), (1,)), visible=visible)[0] == pytest.approx(math.hypot(7, 1), rel=2e-7)
+    assert normalizer_distance(faces, ((0, 2), (1,)), visible=visible).isnan().all()
+
+
+@pytest.mark.parametrize("definition", ["box", ((0, 1), (2,))])
+def test_normalizer_distance_with_all_points_visible_is_the_same_number(definition: Normalizer) -> None:
+    faces = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0))
+    expected = normalizer_distance(faces, definition)
+    assert torch.equal(normalizer_distance(faces, definition, visible=torch.ones(5, 3, dtype=torch.bool)), expected)
 
 
 def test_normalizer_distance_of_groups_and_boxes() -> None:
@@ -237,6 +267,10 @@ ONE = torch.zeros(2, 3, 2)
         (
             lambda: normalizer_distance(ONE, "box", box=torch.zeros(2, 3)),
             "normalizer_distance: box must be (2, 4): x1, y1, x2, y2 of each face, got (2, 3).",
+        ),
+        (
+            lambda: normalizer_distance(ONE, "box", visible=torch.ones(2, 4)),
+            "normalizer_distance: visible must be (2, 3), one flag per point, got (2, 4).",
         ),
         (
             lambda: normalizer_distance(ONE, ((0,), (3,))),

@@ -41,7 +41,9 @@ def point_errors(pred: Tensor, target: Tensor) -> Tensor:
 
 
 @full_precision
-def normalizer_distance(target: Tensor, definition: Normalizer, *, box: Tensor | None = None) -> Tensor:
+def normalizer_distance(
+    target: Tensor, definition: Normalizer, *, box: Tensor | None = None, visible: Tensor | None = None
+) -> Tensor:
     """The length by which a face's errors are divided (Randomized Rounding, 5.2).
 
     Inter-ocular: the outer eye corners, one index in each group. Inter-pupil: the means of the landmarks around each eye.
@@ -52,9 +54,11 @@ def normalizer_distance(target: Tensor, definition: Normalizer, *, box: Tensor |
         definition: Two groups of point indices, for the distance between the means of the groups, or "box".
         box: (N, 4) boxes (x1, y1, x2, y2) with w = x2 − x1 and h = y2 − y1, for "box". None takes the tight box around
             the true points.
+        visible: (N, K) bool, the points that are annotated; the others may hold any number. None takes all points.
 
     Returns:
-        (N,).
+        (N,). NaN where the length is not defined, for the face is to be left out: a point of the two groups is not
+        visible, or no point at all is for the tight box. 0 where the points coincide, as in the box of a single point.
 
     Raises:
         ValueError: If an index or a shape does not fit.
@@ -62,13 +66,18 @@ def normalizer_distance(target: Tensor, definition: Normalizer, *, box: Tensor |
     >>> face = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [6.0, 0.0], [8.0, 2.0]]])
     >>> normalizer_distance(face, ((0, 1), (2,))), normalizer_distance(face, "box")
     (tensor([5.]), tensor([4.]))
+    >>> normalizer_distance(face, "box", visible=torch.tensor([[False, True, False, True]]))
+    tensor([3.4641])
     """
     if target.ndim != 3:
         raise ValueError(message("normalizer_distance", "target", "be (N, K, D)", tuple(target.shape)))
+    if visible is not None and visible.shape != target.shape[:2]:
+        rule = f"be {tuple(target.shape[:2])}, one flag per point"
+        raise ValueError(message("normalizer_distance", "visible", rule, tuple(visible.shape)))
     target = promote(target)
     if definition == "box":
         if box is None:
-            return (target.amax(dim=1) - target.amin(dim=1))[:, :2].prod(dim=-1).sqrt()
+            return _tight_box_size(target, visible)
         if box.shape != (len(target), 4):
             rule = f"be ({len(target)}, 4): x1, y1, x2, y2 of each face"
             raise ValueError(message("normalizer_distance", "box", rule, tuple(box.shape)))
@@ -82,7 +91,22 @@ def normalizer_distance(target: Tensor, definition: Normalizer, *, box: Tensor |
         rule = f"be 'box' or two groups of point indices from 0 to {num_points - 1}"
         raise ValueError(message("normalizer_distance", "definition", rule, repr(definition)))
     first, second = (target[:, list(group)].mean(dim=1) for group in definition)
-    return torch.linalg.vector_norm(first - second, dim=-1)
+    length = torch.linalg.vector_norm(first - second, dim=-1)
+    if visible is None:
+        return length
+    complete = visible[:, [i for group in definition for i in group]].bool().all(dim=-1)
+    return torch.where(complete, length, torch.full_like(length, torch.nan))
+
+
+def _tight_box_size(target: Tensor, visible: Tensor | None) -> Tensor:
+    """√(w·h) of the box around the visible points of each face; NaN where there is none."""
+    low = high = target
+    if visible is not None:
+        hidden = ~visible.bool()[..., None]
+        low, high = target.masked_fill(hidden, torch.inf), target.masked_fill(hidden, -torch.inf)
+    size = (high.amax(dim=1) - low.amin(dim=1))[:, :2].prod(dim=-1).sqrt()
+    # Without a visible point both sides are −∞, whose product has a root.
+    return size if visible is None else torch.where(visible.any(dim=-1), size, torch.full_like(size, torch.nan))
 
 
 @full_precision
