@@ -65,8 +65,8 @@ def _target(support, batch=(2, 3)):
     return 0.9 * (support.xyz[..., 3, :].expand(*batch, -1)) + 0.1 * support.xyz[..., 8, :]
 
 
-# At the published weight, 1, the variance (in cells⁴) outweighs an error in shares of the map by far: its gradient comes first, and
-# the place follows only after many more steps than a test has.
+# At the published weight, 1, the variance (in cells⁴) outweighs an error in shares of the map by far: its gradient comes
+# first, and the place follows only after many more steps than a test has.
 GRID_OPTIONS = {"soft_argmax_variance": {"regularizer_weight": 0.01}}
 
 
