@@ -48,8 +48,9 @@ def test_scores_by_hand() -> None:
     peaks = 1 - confidence
     scores = scores_of(Found(moved, confidence), faces, peaks=peaks)
     assert scores["nme"]["eyes"] == pytest.approx((0.1 + 0.025) / 2)
-    # Tight boxes of the points: 10 x 8 and 20 x 7.
-    assert scores["nme"]["box"] == pytest.approx((1 / np.sqrt(80) + 0.5 / np.sqrt(140)) / 2)
+    # Tight boxes of the visible points: 10 x 8, and 20 x 0, which measures nothing.
+    assert scores["nme"]["box"] == pytest.approx(1 / np.sqrt(80))
+    assert scores["left_out"] == {"eyes": 0, "box": 1}
     assert scores["failure_rate"] == 0.0
     assert scores["area_under_curve"] == pytest.approx((0.0 + 0.75) / 2)
     errors = torch.tensor([0.3, 0.0, 0.0, 0.0, 0.05])

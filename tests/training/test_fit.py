@@ -17,7 +17,8 @@ from rich.console import Console
 
 from heatpoint.datasets import DATASETS, PointSet, Sample, synthetic_faces
 from heatpoint.recipes import get_recipe
-from heatpoint.training import FitResult, Machine, fit, read_header
+from heatpoint.skeleton import Skeleton
+from heatpoint.training import FitResult, Machine, evaluate, fit, read_header
 from heatpoint.training.checkpoints import RunFiles
 from heatpoint.training.module import PointModule
 from heatpoint.training.weights import build_model
@@ -105,6 +106,21 @@ def test_clipped_gradients_and_half_precision(tmp_path: Path) -> None:
     assert all(value > 0 for value in result.scores["scores"]["recipe"]["nme"].values())
 
 
+def test_a_set_of_ones_own_needs_no_table(tmp_path: Path) -> None:
+    bare = Skeleton(tuple(f"p{i}" for i in range(18)))
+    mine, others = (replace(synthetic_faces(12, split=s), name="mine", skeleton=bare) for s in ("train", "test"))
+    recipe = tiny("soft_argmax", "--epochs", "1", "--flip", "0")
+    result = fit(recipe, out=tmp_path / "run", train=mine, test=others, console=SILENT)
+    assert (result.scores["protocol"]["dataset"], result.scores["num_images"]) == ("mine", 12)
+    assert (result.scores["protocol"]["normalizer"], result.scores["protocol"]["normalizer_box"]) == ("box", "given")
+    found = evaluate(result.paths["best"], point_set=others)
+    assert found["scores"]["recipe"]["nme"] == result.scores["scores"]["recipe"]["nme"]
+    with pytest.raises(ValueError, match="point_set must have the points the weights were trained on"):
+        evaluate(result.paths["best"], point_set=synthetic_faces(3))
+    with pytest.raises(ValueError, match="test must be given with train"):
+        fit(recipe, out=tmp_path / "b", test=others, console=SILENT)
+
+
 def test_a_finished_run_resumes_to_its_own_scores(tmp_path: Path) -> None:
     recipe = tiny("soft_argmax", "--epochs", "1")
     first = fit(recipe, out=tmp_path / "run", console=SILENT)
@@ -116,7 +132,9 @@ def test_a_run_without_a_checkpoint_yet_resumes_from_its_start(tmp_path: Path) -
     recipe = tiny("soft_argmax", "--epochs", "1")
     out = tmp_path / "run"
     out.mkdir()
-    (out / "recipe.json").write_text("{}")
+    (out / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    with pytest.raises(ValueError, match=r"the file of another recipe in .*recipe\.json: seed is 0 there, 1 here"):
+        fit(replace(recipe, seed=1), out=out, resume=True, console=SILENT)
     assert fit(recipe, out=out, resume=True, console=SILENT).scores["epochs"] == 1
 
 
@@ -156,14 +174,22 @@ def broken_set(tmp_path: Path) -> PointSet:
         ({"normalizer": "eyes"}, {}, r"train: normalizer must be one of"),
         ({"limit": 1}, {}, r"leave at least one image to train on and one to validate with, got 1 and 0"),
         ({}, {"accelerator": "abacus"}, r"train: Machine\(.*'abacus'.*\) does not suit this machine"),
-        ({}, {"precision": "7-true"}, r"does not suit this machine"),
+        ({}, {"precision": "bf16-true"}, r"--precision must be one of .*'bf16-true'\. Did you mean bf16-mixed"),
+        ({}, {"workers": -1}, r"train: --workers must be at least 0, got -1"),
+        ({"dataset": "broken_test"}, {}, r"broken\.jpg, which is truncated"),
+        ({"dataset": "boxless", "box_policy": "P2"}, {}, r"box_of: policy must be one the set supports, got P2"),
         ({"dataset": "broken"}, {}, r"broken\.jpg, which is truncated"),
     ],
 )
 def test_a_mistake_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], machine: dict[str, str], text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], machine: dict[str, Any], text: str
 ) -> None:
     monkeypatch.setitem(DATASETS, "broken", lambda root, split: broken_set(tmp_path))
+    monkeypatch.setitem(
+        DATASETS, "broken_test", lambda root, split: broken_set(tmp_path) if split == "test" else synthetic_faces(6)
+    )
+    bare = replace(synthetic_faces(6), samples=tuple(replace(s, box=None) for s in synthetic_faces(6).samples))
+    monkeypatch.setitem(DATASETS, "boxless", lambda root, split: bare)
     monkeypatch.setenv("HEATPOINT_DATA", str(tmp_path))
     recipe = tiny("sampling_argmax")
     for key, value in change.items():

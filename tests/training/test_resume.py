@@ -102,3 +102,23 @@ def test_stopped_between_epochs_and_resumed_equals_uninterrupted(
     assert same_bits(tmp_path / "whole" / "last.safetensors", tmp_path / "cut" / "last.safetensors")
     assert without_time(tmp_path / "whole") == without_time(tmp_path / "cut")
     assert read_header(tmp_path / "cut" / "last.safetensors")["scores"]["epoch"] == 3
+
+
+def test_a_run_killed_among_its_workers_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    # Killed and resumed in processes of their own, for worker processes must not be forked from one full of threads.
+    arguments = [*ARGUMENTS, "--epochs", "4", "--limit", "20", "--test-split", ""]
+    killed, helped = tmp_path / "killed", [*arguments, "--workers", "1"]
+    kill_after(start(killed, helped), killed, 2)
+    assert len(rows(killed)) < 4
+    process = start(killed, [*helped, "--resume"])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        fit(parse(arguments)[1], out=tmp_path / "whole", console=SILENT)
+    finally:
+        torch.set_num_threads(threads)
+    assert same_bits(tmp_path / "whole" / "last.safetensors", killed / "last.safetensors")
+    assert without_time(tmp_path / "whole") == without_time(killed)
+    assert not list(killed.glob(".*.partial"))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from heatpoint.recipes import get_recipe
 from heatpoint.training import FitResult, load_weights, read_header
 from heatpoint.training.checkpoints import RESUME, AtomicCheckpointIO, RunFiles, check_resumable
-from heatpoint.training.files import write_bytes, write_json
+from heatpoint.training.files import remove_partial, write_bytes, write_json
 from heatpoint.training.weights import KEY, save_weights
 from runs import tiny
 
@@ -33,8 +33,23 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(OSError, match="the disk is full"):
             write_bytes(path, b"half")
     assert json.loads(path.read_text()) == {"a": 1}
+    # Another process that was killed has left its own half.
+    (tmp_path / ".scores.json.1.partial").write_bytes(b"ha")
+    assert len(list(tmp_path.glob(".scores.json.*.partial"))) == 2
+    remove_partial(tmp_path)
     write_bytes(path, b"whole")
     assert [found.name for found in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_json_is_valid_where_a_number_is_undefined(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_json(path, {"a": [float("inf"), 1.5], "b": ({"c": float("nan")},), "d": "NaN"})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    found = json.loads(path.read_text(), parse_constant=refuse)
+    assert found == {"a": [None, 1.5], "b": [{"c": None}], "d": "NaN"}
 
 
 def test_a_checkpoint_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -98,6 +99,9 @@ def test_a_truncated_image_is_named_before_training(faces: PointSet, tmp_path: P
 
 
 def test_workers_make_the_same_batches(faces: PointSet) -> None:
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((800, 800, 3), np.uint8), (9, 9), 2)  # Starts OpenCV's threads, which no fork survives.
+
     def batches(workers: int) -> list[torch.Tensor]:
         dataset = ExampleDataset(faces, DATA, augmentation=Augmentation(), seed=1)
         sampler = EpochSampler(len(dataset), seed=1)

@@ -127,10 +127,26 @@ def check_resumable(path: Path, recipe: Recipe) -> None:
         ) from error
     if stored is None:
         raise ValueError(f"train: {path} is not a checkpoint of heatpoint's. Give another --out.")
-    found = differences(json.loads(stored), recipe.to_dict())
+    _check_same(path, json.loads(stored), recipe, "a checkpoint")
+
+
+def check_recipe_file(path: Path, recipe: Recipe) -> None:
+    """Raises ValueError, naming the fields that differ, if a run's recipe.json is another recipe or cannot be read."""
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"train: {path} cannot be read ({type(error).__name__}). Give another --out, or remove it."
+        ) from error
+    _check_same(path, stored if isinstance(stored, dict) else {}, recipe, "the file")
+
+
+def _check_same(path: Path, stored: dict[str, Any], recipe: Recipe, what: str) -> None:
+    # A note is for people: its words may change while a run sleeps.
+    found = differences({**stored, "note": recipe.note}, recipe.to_dict())
     if found:
         raise ValueError(
-            f"train: --resume found a checkpoint of another recipe in {path}: {'; '.join(found)}. "
+            f"train: --resume found {what} of another recipe in {path}: {'; '.join(found)}. "
             "Give the options of that run, or another --out."
         )
 

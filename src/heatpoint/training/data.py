@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,9 +16,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from heatpoint._checks import one_of
 from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root, synthetic_faces
 from heatpoint.datasets import Sample as FaceSample
+from heatpoint.datasets.sample import _is_truncated
 from heatpoint.recipes.config import DataConfig
+from heatpoint.training.normalizing import default_normalizer, distances
 from heatpoint.training.seeding import AUGMENTATION, ORDER, numpy_generator
-from heatpoint.transforms import Augmentation, Example, make_example
+from heatpoint.transforms import Augmentation, Example, box_of, make_example
 
 RENDERED = "synthetic_faces"  # The data set that needs no files.
 HOLD_OUT_SEED = 0  # The same validation images for every seed of a recipe, so that seeds can be compared.
@@ -31,12 +34,21 @@ class Batch(NamedTuple):
         points: (B, K, 2) float32 in input pixels.
         visible: (B, K) bool, False where there is nothing to learn.
         matrices: (B, 2, 3) float32, image pixels to input pixels.
+        lengths: (B,) float32, what errors in image pixels are divided by; NaN or 0 where it is undefined.
     """
 
     images: Tensor
     points: Tensor
     visible: Tensor
     matrices: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Measured(Example):
+    """An example with the length by which its errors are divided."""
+
+    length: float
 
 
 def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
@@ -50,8 +62,12 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
     if data.dataset == RENDERED and data.limit:
         return synthetic_faces(data.limit, split=split)
     root = Path() if data.dataset == RENDERED else resolve_data_root(root)
-    point_set = DATASETS[data.dataset](root, split)
-    return replace(point_set, samples=point_set.samples[: data.limit]) if data.limit else point_set
+    return limited(DATASETS[data.dataset](root, split), data.limit)
+
+
+def limited(point_set: PointSet, limit: int) -> PointSet:
+    """The first so many samples of a set; 0 is all."""
+    return replace(point_set, samples=point_set.samples[:limit]) if limit else point_set
 
 
 def hold_out(point_set: PointSet, fraction: float) -> tuple[PointSet, PointSet]:
@@ -60,7 +76,27 @@ def hold_out(point_set: PointSet, fraction: float) -> tuple[PointSet, PointSet]:
     return replace(point_set, samples=kept), replace(point_set, samples=held, split="validation")
 
 
-class ExampleDataset(Dataset[Example]):
+def check_samples(point_set: PointSet, data: DataConfig) -> None:
+    """Looks at every sample of a set, decoding none: that it has the box asked for, and that its file is whole.
+
+    Raises:
+        FileNotFoundError: If an image is missing.
+        ValueError: If an image is not whole, or a sample has no box of the recipe's policy.
+    """
+    for sample in point_set.samples:
+        box_of(sample, data.box_policy, size=(1, 1))
+    for path in dict.fromkeys(sample.image for sample in point_set.samples if isinstance(sample.image, Path)):
+        _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    # Reading and looking at both ends takes a hundredth of decoding.
+    whole = path.is_file() and cv2.haveImageReader(str(path)) and not _is_truncated(path.read_bytes())
+    if not whole:
+        load_image(path)  # Says what is wrong.
+
+
+class ExampleDataset(Dataset[Measured]):
     """Examples by (epoch, index): the same pair gives the same pixels in every run, process and order.
 
     Args:
@@ -85,6 +121,8 @@ class ExampleDataset(Dataset[Example]):
         self.augmentation = augmentation
         self.seed = seed
         self.samples: list[FaceSample] = list(point_set.samples)
+        by = data.normalizer or default_normalizer(point_set.skeleton)
+        self.lengths: list[float] = distances(point_set, by).tolist()
         self._room = cache_megabytes * 2**20
 
     def preload(self) -> None:
@@ -97,10 +135,10 @@ class ExampleDataset(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, item: tuple[int, int]) -> Example:
+    def __getitem__(self, item: tuple[int, int]) -> Measured:
         epoch, index = item
         rng = numpy_generator(self.seed, AUGMENTATION, epoch, index) if self.augmentation else None
-        return make_example(
+        example = make_example(
             self._decoded(index),
             size=(self.data.input, self.data.input),
             policy=self.data.box_policy,
@@ -109,6 +147,7 @@ class ExampleDataset(Dataset[Example]):
             rng=rng,
             skeleton=self.point_set.skeleton,
         )
+        return Measured(**vars(example), length=self.lengths[index])
 
     def _decoded(self, index: int) -> FaceSample:
         sample = self.samples[index]
@@ -151,20 +190,27 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(self.epoch, int(index)) for index in order[self.rank :: self.world_size]])
 
 
-def collate(examples: Sequence[Example]) -> Batch:
+def collate(examples: Sequence[Measured]) -> Batch:
     """Stacks examples into a batch."""
     return Batch(
         images=torch.stack([example.image for example in examples]),
         points=torch.stack([example.points for example in examples]),
         visible=torch.stack([example.visible for example in examples]),
         matrices=torch.from_numpy(np.stack([example.frame.matrix for example in examples])).float(),
+        lengths=torch.tensor([example.length for example in examples], dtype=torch.float32),
     )
 
 
 def make_loader(
     dataset: ExampleDataset, sampler: EpochSampler, *, batch_size: int, workers: int, drop_last: bool = False
 ) -> DataLoader[Any]:
-    """A loader of batches. Without workers the steps' own process makes the examples, about 1 ms each at 64 pixels."""
+    """A loader of batches. Without workers the steps' own process makes the examples, about 1 ms each at 64 pixels.
+
+    With workers OpenCV is told to use one thread from here on: workers are forked, its pool of threads does not survive a fork,
+    and a worker that touched it would wait for ever.
+    """
+    if workers:
+        cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -173,14 +219,7 @@ def make_loader(
         collate_fn=collate,
         drop_last=drop_last,
         persistent_workers=workers > 0,
-        worker_init_fn=_single_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
         # Seeds of workers come from here, and not from the caller's own stream of random numbers.
         generator=torch.Generator().manual_seed(0),
     )
-
-
-def _single_thread(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -38,6 +38,8 @@ class PointDataModule(lightning.LightningDataModule):
         """Batches of this process's share, in an order that depends on seed and epoch alone."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(self.train_data), seed=self.recipe.seed, rank=rank, world_size=world_size)
+        # Lightning asks worker processes for the first batches of a resumed run before it names the epoch to the sampler.
+        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
         size = self.recipe.optimization.batch_size
         # A last batch of one image has no batch statistics: it is left out wherever a whole batch remains.
         whole = len(sampler) >= size

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heatpoint._checks import check_whole, message
 from heatpoint.datasets import PointSet
 from heatpoint.localizers import Localizer, make_localizer
 from heatpoint.metrics.functional import (
@@ -17,15 +18,15 @@ from heatpoint.metrics.functional import (
     failure_rate,
     mtfl_errors,
     nme,
-    normalizer_distance,
     pearson_correlation,
     point_errors,
 )
 from heatpoint.recipes.config import Recipe
 from heatpoint.recipes.options import parse_named
 from heatpoint.skeleton import Skeleton
-from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, make_loader, read_split
+from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, limited, make_loader, read_split
 from heatpoint.training.locating import locate, to_image
+from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of, which_box
 from heatpoint.training.weights import Trained, load_weights
 
 THRESHOLD = 0.1  # A face whose normalised error is greater has failed; the area under the curve ends here.
@@ -58,6 +59,7 @@ def evaluate(
     workers: int = 0,
     device: str = "cpu",
     limit: int | None = None,
+    point_set: PointSet | None = None,
 ) -> dict[str, Any]:
     """Scores a file of weights on a split of its recipe's data set.
 
@@ -71,6 +73,7 @@ def evaluate(
         workers: Processes that prepare images.
         device: Where the network runs.
         limit: Only the first so many images; None takes the recipe's.
+        point_set: A set of one's own; None reads `split` of the recipe's data set.
 
     Returns:
         {"recipe", "protocol", "seed", "split", "num_images", "scores": {decoder: {...}}}. The recipe's own decoder is
@@ -80,10 +83,16 @@ def evaluate(
         FileNotFoundError: If the weights or the data are missing.
         ValueError: If the weights, the split or a readout are not as they must be.
     """
+    check_whole("evaluate", "--batch-size", batch_size, "be at least 1", least=1)
+    check_whole("evaluate", "--workers", workers, "be at least 0", least=0)
+    if limit is not None:
+        check_whole("evaluate", "--limit", limit, "be at least 0", least=0)
     trained = load_weights(model_path, device=device)
     localizers = localizers_for(trained, readouts)
     data = trained.recipe.data if limit is None else replace(trained.recipe.data, limit=limit)
-    point_set = read_split(data, data_root, split)
+    point_set = limited(point_set, data.limit) if point_set is not None else read_split(data, data_root, split)
+    if point_set.skeleton.names != trained.skeleton.names:
+        raise ValueError(message("evaluate", "point_set", "have the points the weights were trained on", point_set))
     flip = trained.recipe.data.flip_test if flip_test is None else flip_test
     # The same maps once more, for the peak's correlation beside that of the localizer's own confidence.
     readings = {**localizers, PEAK: replace(trained.localizer, confidence_by="peak")}
@@ -93,7 +102,7 @@ def evaluate(
     peaks = found.pop(PEAK).confidence
     return {
         "recipe": trained.recipe.name,
-        "split": split,
+        "split": point_set.split,
         "num_images": len(point_set),
         "num_points": trained.skeleton.num_points,
         "seed": trained.recipe.seed,
@@ -146,32 +155,31 @@ def scores_of(found: Found, point_set: PointSet, *, peaks: Tensor) -> dict[str, 
     skeleton = point_set.skeleton
     target = torch.stack([torch.from_numpy(sample.points) for sample in point_set.samples])
     visible = torch.stack([torch.from_numpy(sample.visible) for sample in point_set.samples])
-    has_points = visible.any(dim=1)  # A face without any has no error.
-    per_face = {
-        name: nme(found.points, target, distances(point_set, target, name), visible=visible)[has_points]
-        for name in skeleton.normalizers
-    }
-    default = skeleton.default_normalizer
-    relative = point_errors(found.points, target) / distances(point_set, target, default)[:, None]
+    per_face, kept, by = {}, {}, {}
+    for name in normalizers_of(skeleton):
+        lengths = distances(point_set, name)
+        # A face without a visible point has no error, one without a length no relative error.
+        keep = visible.any(dim=1) & (lengths > 0)
+        kept[name], by[name] = keep, lengths[keep]
+        per_face[name] = nme(found.points[keep], target[keep], lengths[keep], visible=visible[keep])
+    default = default_normalizer(skeleton)
+    faces, own = kept[default], per_face[default]
+    relative = point_errors(found.points[faces], target[faces]) / by[default][:, None]
     scores: dict[str, Any] = {
         "nme": {name: float(values.mean()) for name, values in per_face.items()},
-        "failure_rate": float(failure_rate(per_face[default], threshold=THRESHOLD)),
-        "area_under_curve": float(area_under_curve(per_face[default], threshold=THRESHOLD)),
+        "failure_rate": float(failure_rate(own, threshold=THRESHOLD)) if len(own) else float("nan"),
+        "area_under_curve": float(area_under_curve(own, threshold=THRESHOLD)) if len(own) else float("nan"),
+        "left_out": {name: int((~keep).sum()) for name, keep in kept.items()},
         "correlation": {
-            "confidence": _correlations(found.confidence, relative, visible),
-            "peak": _correlations(peaks, relative, visible),
+            "confidence": _correlations(found.confidence[faces], relative, visible[faces]),
+            "peak": _correlations(peaks[faces], relative, visible[faces]),
         },
     }
-    if skeleton.num_points == 5:
+    if point_set.name == "mtfl":
         scale = torch.tensor([sample.pixel_scale for sample in point_set.samples], dtype=torch.float64)
         absolute, percent = mtfl_errors(found.points, target, pixel_scale=scale)
         scores["mtfl"] = {"absolute_px": float(absolute), "relative_percent": float(percent)}
     return scores
-
-
-def distances(point_set: PointSet, target: Tensor, normalizer: str) -> Tensor:
-    """The length (N) by which each face's errors are divided; "box" is the tight box of the points."""
-    return normalizer_distance(target, point_set.skeleton.normalizers[normalizer])
 
 
 def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_test: bool) -> dict[str, Any]:
@@ -188,7 +196,8 @@ def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_te
         "input": data.input,
         "offset": recipe.model.offset,
         "flip_test": flip_test,
-        "normalizer": skeleton.default_normalizer,
+        "normalizer": default_normalizer(skeleton),
+        **({"normalizer_box": which_box(point_set)} if "box" in normalizers_of(skeleton).values() else {}),
         "failure_threshold": THRESHOLD,
         "limit": data.limit,
     }
@@ -201,9 +210,13 @@ def _correlations(confidence: Tensor, relative: Tensor, visible: Tensor) -> dict
     mean_error = (relative * shown).sum(dim=1)[faces] / count[faces]
     mean_confidence = (confidence * shown).sum(dim=1)[faces] / count[faces]
     return {
-        "point": float(pearson_correlation(confidence[visible], -relative[visible])),
-        "face": float(pearson_correlation(mean_confidence, -mean_error)),
+        "point": _correlation(confidence[visible], -relative[visible]),
+        "face": _correlation(mean_confidence, -mean_error),
     }
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    return float(pearson_correlation(a, b)) if a.numel() > 1 else float("nan")  # A single value goes with nothing.
 
 
 def _in_image(points: Tensor, batch: Batch) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,15 +17,26 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from heatpoint._checks import message, one_of
+from heatpoint.datasets import PointSet
 from heatpoint.localizers import make_localizer
 from heatpoint.recipes.config import Recipe
-from heatpoint.training.checkpoints import BEST, HISTORY, LAST, RESUME, AtomicCheckpointIO, RunFiles, check_resumable
-from heatpoint.training.data import hold_out, read_split
+from heatpoint.training.checkpoints import (
+    BEST,
+    HISTORY,
+    LAST,
+    RESUME,
+    AtomicCheckpointIO,
+    RunFiles,
+    check_recipe_file,
+    check_resumable,
+)
+from heatpoint.training.data import check_samples, hold_out, limited, read_split
 from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.evaluation import OWN, evaluate
-from heatpoint.training.files import write_json
+from heatpoint.training.files import remove_partial, write_json
 from heatpoint.training.machine import Machine
 from heatpoint.training.module import PointModule
+from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
 from heatpoint.training.progress import EpochProgress, quiet_lightning
 from heatpoint.training.seeding import WEIGHTS, derive
 from heatpoint.training.weights import build_model, load_weights, read_header, save_weights
@@ -54,6 +65,8 @@ def fit(
     resume: bool = False,
     machine: Machine | None = None,
     console: Console | None = None,
+    train: PointSet | None = None,
+    test: PointSet | None = None,
 ) -> FitResult:
     """Trains a recipe, keeps the best epoch by validation error, and scores it on the test split.
 
@@ -66,6 +79,8 @@ def fit(
         resume: Continue from the end of the last whole epoch.
         machine: Workers, precision, devices; None takes `Machine()`.
         console: Where progress is shown; None takes the terminal.
+        train: A set of one's own to train on, in place of the recipe's; a share of it is held out to choose the epoch.
+        test: A set of one's own to score on; only with `train`. None scores nothing then.
 
     Raises:
         FileNotFoundError: If the data or the run to resume are missing.
@@ -73,21 +88,37 @@ def fit(
     """
     out, machine, console = Path(out), machine or Machine(), console or Console()
     root = None if data_root is None else Path(data_root)
+    machine.check()
+    recipe = _named_after(recipe, train, test)
     checkpoint = _checked_out(out, recipe, resume)
-    data = _data(recipe, root, machine)
+    data = _data(recipe, root, machine, train, test)
     files = RunFiles(out)
     with torch.random.fork_rng(devices=[]), quiet_lightning():
         module = _module(recipe, data)
         trainer = _trainer(recipe, files, machine, console)
+        data.preload()
         # Until here nothing is written: a mistake in the recipe, the data or the flags leaves no trace.
-        write_json(out / RECIPE, recipe.to_dict())
+        if _is_first_process():
+            remove_partial(out)
+            write_json(out / RECIPE, recipe.to_dict())
         _run(trainer, module, data, checkpoint)
     paths = {"best": out / BEST, "last": out / LAST, "history": out / HISTORY, "recipe": out / RECIPE}
     scores: dict[str, Any] = {}
     if recipe.data.test_split and _is_first_process():
-        scores = _score(recipe, out, root, files)
+        scores = _score(recipe, out, root, files, test)
         paths["scores"] = out / SCORES
     return FitResult(scores, paths)
+
+
+def _named_after(recipe: Recipe, train: PointSet | None, test: PointSet | None) -> Recipe:
+    """The recipe with the names of the sets that it is trained and scored on."""
+    if train is None:
+        if test is not None:
+            raise ValueError(message("train", "test", "be given with train", "test alone"))
+        return recipe
+    if test is not None and test.skeleton.names != train.skeleton.names:
+        raise ValueError(message("train", "test", "have the points of train", test))
+    return replace(recipe, data=replace(recipe.data, dataset=train.name, test_split=test.split if test else ""))
 
 
 def _checked_out(out: Path, recipe: Recipe, resume: bool) -> Path | None:
@@ -103,27 +134,30 @@ def _checked_out(out: Path, recipe: Recipe, resume: bool) -> Path | None:
     if resume and (out / RESUME).exists():
         check_resumable(out / RESUME, recipe)
         return out / RESUME
+    if resume:
+        check_recipe_file(out / RECIPE, recipe)
     return None
 
 
-def _data(recipe: Recipe, root: Path | None, machine: Machine) -> PointDataModule:
-    """Reads and decodes what is trained on, so that a broken file shows before anything is written."""
+def _data(
+    recipe: Recipe, root: Path | None, machine: Machine, train: PointSet | None, test: PointSet | None
+) -> PointDataModule:
+    """Reads and checks what is trained on and scored, so that a mistake shows before anything is written."""
     if recipe.data.test_split:
-        read_split(recipe.data, root, recipe.data.test_split)
-    train_set, validation_set = hold_out(read_split(recipe.data, root, "train"), recipe.data.validation_fraction)
+        check_samples(test or read_split(recipe.data, root, recipe.data.test_split), recipe.data)
+    whole = limited(train, recipe.data.limit) if train is not None else read_split(recipe.data, root, "train")
+    check_samples(whole, recipe.data)
+    train_set, validation_set = hold_out(whole, recipe.data.validation_fraction)
     if not len(train_set) or not len(validation_set):
         rule = "leave at least one image to train on and one to validate with"
         got = f"{len(train_set)} and {len(validation_set)}"
         raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
-    name, known = recipe.data.normalizer, train_set.skeleton.normalizers
-    if name:
-        one_of("train", "normalizer", name, known)
-    elif not known:
-        remedy = "Add one to the skeleton: errors are compared by it."
-        raise ValueError(message("train", "skeleton", "have a normalizer", "none", remedy))
-    data = PointDataModule(recipe, train_set, validation_set, workers=machine.workers)
-    data.preload()
-    return data
+    name = recipe.data.normalizer or default_normalizer(train_set.skeleton)
+    one_of("train", "normalizer", name, normalizers_of(train_set.skeleton))
+    if not bool((distances(validation_set, name) > 0).any()):
+        remedy = "Its points coincide or are hidden in all: choose another with --normalizer, or give boxes."
+        raise ValueError(message("train", "normalizer", "have a length in a validation image", repr(name), remedy))
+    return PointDataModule(recipe, train_set, validation_set, workers=machine.workers)
 
 
 def _module(recipe: Recipe, data: PointDataModule) -> PointModule:
@@ -168,9 +202,9 @@ def _run(trainer: lightning.Trainer, module: PointModule, data: PointDataModule,
             signal.signal(signal.SIGINT, handler)
 
 
-def _score(recipe: Recipe, out: Path, root: Path | None, files: RunFiles) -> dict[str, Any]:
+def _score(recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None) -> dict[str, Any]:
     """Scores the best weights on the test split, and writes the scores beside and into them."""
-    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split)
+    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split, point_set=test)
     seconds = [row["seconds"] for row in files.history]
     found["seconds_per_epoch"] = median(seconds)
     found["seconds_training"] = round(sum(seconds), 3)

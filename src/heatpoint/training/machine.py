@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from heatpoint._checks import check_whole, message, one_of
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")  # All keep coordinates in float32; a lower true precision would not.
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -12,10 +18,34 @@ class Machine:
     workers: int = 0
     """Processes that prepare images. 0: the training process itself."""
     precision: str = "32-true"
-    """Lightning's precision: 32-true, 16-mixed, bf16-mixed …"""
+    """32-true, 16-mixed or bf16-mixed. Coordinates are float32 in each."""
     accelerator: str = "auto"
     """cpu, gpu, mps … auto: the best there is."""
     devices: str = "auto"
     """How many devices, or their indices."""
     strategy: str = "auto"
     """Lightning's strategy: auto, ddp …"""
+
+    def check(self) -> None:
+        """Raises ValueError if a field cannot be as it is anywhere."""
+        check_whole("train", "--workers", self.workers, "be at least 0", least=0)
+        one_of("train", "--precision", self.precision, PRECISIONS)
+
+
+def check_device(function: str, device: torch.device | str) -> torch.device:
+    """The device by name, after a look whether this machine has it.
+
+    Raises:
+        ValueError: If it has none of that name.
+
+    >>> check_device("evaluate", "cpu")
+    device(type='cpu')
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        remedy = f"{reason}. Leave --device out to use the cpu."
+        raise ValueError(message(function, "--device", "be one that this machine has", repr(device), remedy)) from None
+    return found

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from heatpoint.localizers import Localizer
-from heatpoint.metrics.functional import normalizer_distance
 from heatpoint.recipes.config import Recipe
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
@@ -76,11 +75,10 @@ class PointModule(lightning.LightningModule):
         """Updates the normalised mean error, in image pixels."""
         found = locate(self.model, {"": self.localizer}, batch.images)
         target = to_image(batch.points, batch.matrices)
-        name = self.recipe.data.normalizer or self.skeleton.default_normalizer
-        distance = normalizer_distance(target, self.skeleton.normalizers[name])
-        self.validation_metric.update(
-            to_image(found[""].points, batch.matrices), target, distance, visible=batch.visible
-        )
+        keep = batch.lengths > 0
+        if keep.any():
+            pred, lengths = to_image(found[""].points, batch.matrices), batch.lengths
+            self.validation_metric.update(pred[keep], target[keep], lengths[keep], visible=batch.visible[keep])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the error and forgets it."""

@@ -11,14 +11,19 @@ import torch
 from torch import nn
 
 from heatpoint import __version__
+from heatpoint._checks import message
 from heatpoint.localizers import Localizer, localizer_from_dict
 from heatpoint.models import make_model
 from heatpoint.recipes.config import Recipe
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
-from heatpoint.training.files import write_bytes
+from heatpoint.training.files import finite, write_bytes
+from heatpoint.training.machine import check_device
+from heatpoint.training.normalizing import default_normalizer
 
 KEY = "heatpoint"
+FORMAT = 1
+REQUIRED = ("format", "recipe", "skeleton", "localizer")
 # Localizers whose maps are values from 0 to 1. From the small network's wide start (0.1), made for logits, the squared error of
 # such maps needs most of a short training to find the background: 62 % NME after 6 epochs on 300-W at 64 px, 10 % from 0.001.
 VALUE_MAPS, VALUE_STD = ("gaussian_heatmap",), 0.001
@@ -75,14 +80,14 @@ def _restart_logits(model: nn.Module, std: float) -> None:
 def make_header(recipe: Recipe, skeleton: Skeleton, localizer: Localizer, grid: Grid, **more: Any) -> dict[str, Any]:
     """The JSON header of a file of weights."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "recipe": recipe.to_dict(),
         "skeleton": skeleton.to_dict(),
         "localizer": localizer.to_dict(),
         "grid": {"shape": list(grid.shape), "stride": grid.stride, "offset": grid.offset, "cyclic": list(grid.cyclic)},
         "conventions": CONVENTIONS,
         "box_policy": recipe.data.box_policy,
-        "normalizer": recipe.data.normalizer or skeleton.default_normalizer,
+        "normalizer": recipe.data.normalizer or default_normalizer(skeleton),
         "versions": {"heatpoint": __version__, "torch": str(torch.__version__)},
         **more,
     }
@@ -93,7 +98,7 @@ def save_weights(path: Path, state: dict[str, torch.Tensor], header: dict[str, A
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_bytes(path, save(tensors, metadata={KEY: json.dumps(header)}))
+    write_bytes(path, save(tensors, metadata={KEY: json.dumps(finite(header), allow_nan=False)}))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -118,8 +123,22 @@ def read_header(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"read_header: {path} carries no heatpoint header. Give a file that `heatpoint train` has written."
         )
-    header: dict[str, Any] = json.loads(metadata[KEY])
-    return header
+    return _checked_header(path, metadata[KEY])
+
+
+def _checked_header(path: Path, text: str) -> dict[str, Any]:
+    remedy = "Give a file that `heatpoint train` has written."
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"read_header: the heatpoint header of {path} is not JSON ({error}). {remedy}") from None
+    missing = [key for key in REQUIRED if not isinstance(header, dict) or key not in header]
+    if missing:
+        raise ValueError(f"read_header: the heatpoint header of {path} lacks {', '.join(missing)}. {remedy}")
+    if header["format"] != FORMAT:
+        remedy = "Update heatpoint, or train again."
+        raise ValueError(message("read_header", f"the format of {path}", f"be {FORMAT}", header["format"], remedy))
+    return dict(header)
 
 
 def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Trained:
@@ -133,8 +152,13 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Tra
 
     path = Path(path)
     header = read_header(path)
-    recipe = Recipe.from_dict(header["recipe"])
-    skeleton = Skeleton.from_dict(header["skeleton"])
+    device = check_device("load_weights", device)
+    try:
+        recipe, skeleton = Recipe.from_dict(header["recipe"]), Skeleton.from_dict(header["skeleton"])
+        localizer = localizer_from_dict(header["localizer"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        remedy = "It may come from a newer heatpoint: update, or train again."
+        raise ValueError(f"load_weights: the header of {path} cannot be used: {error} {remedy}") from error
     with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
         model, _ = build_model(recipe, skeleton.num_points)
     try:
@@ -145,4 +169,4 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Tra
             "They come from another version of the network; train again."
         ) from None
     model.to(device).eval()
-    return Trained(model, localizer_from_dict(header["localizer"]), recipe, skeleton, header)
+    return Trained(model, localizer, recipe, skeleton, header)
