@@ -142,7 +142,13 @@ def test_train_evaluate_predict(tmp_path: Path, capsys: pytest.CaptureFixture[st
     given = ["predict", str(out / "model.safetensors"), str(image), "--out", str(tmp_path / "found")]
     assert main([*given, "--box", "10", "12", "80", "85", "--box", "5", "5", "60", "70"]) == 0
     assert f"{image}: 2 found, mean confidence " in capsys.readouterr().out
-    found = json.loads((tmp_path / "found" / "face.json").read_text())
+    written = json.loads((tmp_path / "found" / "face.json").read_text())
+    assert written["heatpoint"]["model"] == str(out / "model.safetensors")
+    assert (written["heatpoint"]["flip_test"], written["heatpoint"]["box_policy"]) == (False, "P1")
+    found = written["predictions"]
+    (tmp_path / "found" / "face.json").write_text('{"labels": 1}')
+    assert "hold no file of another kind" in told(capsys, *given)
+    assert "overlap the image" in told(capsys, *given[:3], "--box", "900", "900", "950", "950")
     assert [item["box"] for item in found] == [[10, 12, 80, 85], [5, 5, 60, 70]]
     assert len(found[0]["points"]) == len(found[0]["covariance"]) == 18
     picture = cv2.imread(str(tmp_path / "found" / "face.points.png"))

@@ -5,6 +5,7 @@ A person's mistake is one line on stderr and exit code 2; HEATPOINT_TRACEBACK=1 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -50,7 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise ValueError(unknown_name("heatpoint", "the verb", verb, VERBS))
         module, _ = VERBS[verb]
-        _load(module).run(rest)
+        _run(module, rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has seen enough; Python must not flush into the closed pipe again on its way out.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except USER_ERRORS as error:
         if os.environ.get("HEATPOINT_TRACEBACK", "0") not in ("", "0"):
             raise
@@ -62,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _load(module: str) -> Any:
+def _run(module: str, arguments: Sequence[str]) -> None:
     try:
-        return importlib.import_module(f"heatpoint.cli.{module}")
+        verb: Any = importlib.import_module(f"heatpoint.cli.{module}")
+        verb.run(arguments)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "heatpoint":
             raise

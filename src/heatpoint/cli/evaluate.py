@@ -10,6 +10,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
+from heatpoint._checks import message
+
 
 @dataclass(frozen=True)
 class EvaluateCommand:
@@ -45,6 +47,8 @@ def run(arguments: Sequence[str]) -> None:
     from heatpoint.training import evaluate
     from heatpoint.training.files import write_json
 
+    if command.out is not None and command.out.is_dir():
+        raise ValueError(message("evaluate", "--out", "be a file to write", f"the folder {command.out}"))
     found = evaluate(
         command.model,
         data_root=command.data_root,

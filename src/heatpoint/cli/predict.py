@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from heatpoint._checks import message
+from heatpoint.cli.tables import check_folder
+
+KEY = "heatpoint"  # Marks a file of predictions as ours.
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,33 @@ def run(arguments: Sequence[str]) -> None:
         found = predictor(path, boxes=command.box or None)
         picture = command.out / f"{path.stem}.points.png"
         plot_all(found, picture, level=command.level)
-        write_json(command.out / f"{path.stem}.json", [item.to_dict() for item in found])
+        values = {**predictor.describe(), "model": str(command.model)}
+        content = {KEY: values, "predictions": [item.to_dict() for item in found]}
+        write_json(command.out / f"{path.stem}.json", content)
         sure = sum(float(item.confidence.mean()) for item in found) / len(found)
         console.print(
             f"{path}: {len(found)} found, mean confidence {sure:.3f} -> {picture}", highlight=False, soft_wrap=True
         )
 
 
+def _check_replaceable(path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        values = json.loads(path.read_text())
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or KEY not in values:
+        remedy = "It was not written by predict: give another --out."
+        raise ValueError(message("predict", "--out", "hold no file of another kind", path, remedy))
+
+
 def _check(command: PredictCommand) -> None:
     if not command.images:
         raise ValueError(message("predict", "IMAGE", "be given at least once", "none"))
+    check_folder("predict", command.out)
+    for path in command.images:
+        _check_replaceable(command.out / f"{path.stem}.json")
     if not 0 < command.level < 1:
         raise ValueError(message("predict", "--level", "lie between 0 and 1", command.level))
     stems = [path.stem for path in command.images]

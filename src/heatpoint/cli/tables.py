@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from heatpoint._checks import message
 
 MTFL_COLUMNS = ("MTFL\npx", "MTFL\nrel %")
 
@@ -14,6 +17,12 @@ def make_console() -> Console:
     """The terminal; a file or a pipe gets lines as long as the tables need."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def check_folder(verb: str, path: Path) -> None:
+    """Raises ValueError if a folder to write to is a file."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(message(verb, "--out", "be a folder", f"the file {path}"))
 
 
 def print_scores(found: dict[str, Any], console: Console) -> None:

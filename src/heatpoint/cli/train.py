@@ -48,10 +48,12 @@ def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command, recipe = parse(arguments)
 
-    from heatpoint.cli.tables import make_console, print_scores
+    from heatpoint.cli.tables import check_folder, make_console, print_scores
     from heatpoint.training import fit
 
     console = make_console()
+    if command.out is not None:
+        check_folder("train", command.out)
     out = command.out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     result = fit(recipe, out=out, data_root=command.data_root, resume=command.resume, machine=command.machine)
     if result.scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from heatpoint.datasets import load_image
 from heatpoint.frames import FloatArray, Frame
 from heatpoint.inference.prediction import Prediction
 from heatpoint.training.locating import locate
-from heatpoint.training.weights import Trained, load_weights
+from heatpoint.training.machine import check_device
+from heatpoint.training.weights import CONVENTIONS, Trained, load_weights
 from heatpoint.transforms import warp
 
 Box = tuple[float, float, float, float]
@@ -49,7 +51,8 @@ class Predictor:
         self.flip_test = trained.recipe.data.flip_test if flip_test is None else flip_test
         self.refinements = refinements
         self.batch_size = batch_size
-        self.device = torch.device(device) if device is not None else next(trained.model.parameters()).device
+        own = next(trained.model.parameters()).device
+        self.device = own if device is None else check_device("Predictor", device)
         trained.model.to(self.device).eval()
 
     @classmethod
@@ -65,6 +68,18 @@ class Predictor:
     def __repr__(self) -> str:
         recipe = self.trained.recipe
         return f"Predictor({recipe.name!r}, input={recipe.data.input}, boxes={recipe.data.box_policy!r})"
+
+    def describe(self) -> dict[str, Any]:
+        """What predictions depend on beside the image: recipe, box policy, flip test, conventions; plain JSON values."""
+        recipe = self.trained.recipe
+        return {
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "box_policy": recipe.data.box_policy,
+            "padding": recipe.data.padding,
+            "flip_test": self.flip_test,
+            "conventions": CONVENTIONS,
+        }
 
     def __call__(
         self, image: ImageSource, boxes: Sequence[Sequence[float]] | FloatArray | None = None
@@ -86,14 +101,18 @@ class Predictor:
         """
         pixels = load_image(Path(image) if isinstance(image, str) else image)
         source = "" if isinstance(image, np.ndarray) else str(image)
-        if boxes is not None:
-            return self._locate(pixels, source, [_box(box) for box in boxes], self.trained.recipe.data.padding)
         height, width = pixels.shape[:2]
+        if boxes is not None:
+            given = [_box(box, width, height) for box in boxes]
+            return self._locate(pixels, source, given, self.trained.recipe.data.padding)
         # The image is the crop: growing it would only add black borders.
         found = self._locate(pixels, source, [(0.0, 0.0, width - 1.0, height - 1.0)], 1.0)
         for _ in range(self.refinements if self.trained.recipe.data.box_policy == "P1" else 0):
             box = np.concatenate([found[0].points.min(axis=0), found[0].points.max(axis=0)])
-            found = self._locate(pixels, source, [_box(box)], self.trained.recipe.data.padding)
+            if not (box[2:] > box[:2]).all():
+                break  # A single point has no tight box: what the whole image gave is kept.
+            x1, y1, x2, y2 = box.tolist()
+            found = self._locate(pixels, source, [(x1, y1, x2, y2)], self.trained.recipe.data.padding)
         return found
 
     def _locate(self, pixels: npt.NDArray[np.uint8], source: str, boxes: list[Box], padding: float) -> list[Prediction]:
@@ -117,6 +136,9 @@ class Predictor:
         swap = self.trained.skeleton.swap if self.flip_test else None
         located = locate(self.trained.model, {"": self.trained.localizer}, images, swap=swap)[""]
         points, confidence, covariance = (value.double().cpu().numpy() for value in located)
+        if not np.isfinite(points).all():
+            remedy = "The training has diverged: train again, at a lower learning rate."
+            raise ValueError(message("Predictor", "the weights", "give finite points", "NaN or infinity", remedy))
         return [
             Prediction(
                 points=frame.to_image(points[i]),
@@ -131,9 +153,12 @@ class Predictor:
         ]
 
 
-def _box(box: Sequence[float] | FloatArray) -> Box:
+def _box(box: Sequence[float] | FloatArray, width: int, height: int) -> Box:
     values = tuple(float(value) for value in box)
     if len(values) != 4 or not np.isfinite(values).all() or values[2] <= values[0] or values[3] <= values[1]:
         rule = "hold boxes (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
+        raise ValueError(message("Predictor", "boxes", rule, values))
+    if values[0] > width - 0.5 or values[1] > height - 0.5 or values[2] < -0.5 or values[3] < -0.5:
+        rule = f"overlap the image of {width} x {height} pixels"
         raise ValueError(message("Predictor", "boxes", rule, values))
     return values[0], values[1], values[2], values[3]
