@@ -73,6 +73,19 @@ def test_truncated_jpeg_with_a_complete_thumbnail_is_refused(picture: np.ndarray
         load_image(path)
 
 
+def test_bytes_behind_a_whole_png_do_no_harm(picture: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    cv2.imwrite(str(path), picture)
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(40))
+    assert (load_image(path) == picture[..., ::-1]).all()
+    # A cut within the last chunk, and one that leaves the marker's name somewhere else.
+    for cut in (data[:-1], data[:-12] + b"IEND"):
+        path.write_bytes(cut)
+        with pytest.raises(ValueError, match="truncated"):
+            load_image(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff"])
 def test_other_files_are_no_images(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"

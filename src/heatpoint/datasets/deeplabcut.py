@@ -5,66 +5,112 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from heatpoint._checks import message, one_of
-from heatpoint.datasets.sample import PointSet, Sample, report, require_folder, resolve_data_root
+from heatpoint.datasets.sample import PointSet, Sample, report, require_folder, require_images, resolve_data_root
 from heatpoint.skeleton import Skeleton, load_skeleton
 
 SPLITS = ("train", "test", "all")
+BLOCKS = 10
 REMEDY = "Correct the file, or give the skeleton that names its points."
 
 
 def read_deeplabcut(
-    labels: Path | str,
+    labels: Path | str | Sequence[Path | str],
     skeleton: Skeleton | str | Path,
     *,
+    image_root: Path | str | None = None,
     split: str = "all",
     test_fraction: float = 0.2,
     name: str = "deeplabcut",
 ) -> PointSet:
-    """Reads a CSV file with the header rows scorer, bodyparts, coords; an empty cell is a point that is not visible.
+    """Reads CSV files with the header rows scorer, bodyparts, coords; an empty cell is a point that is not visible.
 
-    The image path stands in the first column, or in the first three (folder, video, frame), relative to the file's folder.
-    Frames of one video follow each other closely, so a split is by order: the last share of the frames is the test.
+    The image path stands in the first column, or in the first three (folder, video, frame). A project of DeepLabCut has one
+    file per video, labeled-data/<video>/CollectedData_<scorer>.csv, with paths from the project's folder: give that as
+    `image_root`, and `sorted(project.glob("labeled-data/*/CollectedData_*.csv"))` as `labels`. Frames without any label
+    are left out.
+
+    Frames of one video (one folder of images) follow each other closely, so a split is by order: the last share of each
+    video's frames is the test. For the same reason a tenth of a video in sequence is one `Sample.group`, which a hold-out
+    never divides.
 
     Args:
-        labels: The CSV file.
+        labels: The CSV file, or several.
         skeleton: A skeleton, the name of one, or the path of a skeleton file; its names select and order the columns.
+        image_root: The folder in which the image paths begin; None is the folder of each CSV file.
         split: "train", "test" or "all".
         test_fraction: Share of the frames that is the test.
         name: Name of the set.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If the split is unknown; or for all broken rows, in one line.
+        FileNotFoundError: If a file is missing; or, in one line, for all missing images.
+        ValueError: If the split is unknown or there is no labelled frame; or, in one line, for all broken rows.
     """
     one_of("read_deeplabcut", "split", split, SPLITS)
     if not 0 <= test_fraction <= 1:
         raise ValueError(message("read_deeplabcut", "test_fraction", "be from 0 to 1", test_fraction))
-    path = Path(labels)
-    if not path.is_file():
-        raise FileNotFoundError(message(name, "labels", "be an existing file", path, "Check the data folder."))
+    paths = [Path(labels)] if isinstance(labels, str | Path) else [Path(path) for path in labels]
+    if not paths:
+        raise ValueError(message("read_deeplabcut", "labels", "name at least one CSV file", "none"))
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(message(name, "labels", "be an existing file", path, "Check the data folder."))
     skeleton = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton)
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.reader(stream) if row]
+    samples, problems = [], []
+    for path in paths:
+        found, wrong = _read(path, skeleton, path.parent if image_root is None else Path(image_root))
+        samples += found
+        problems += [text if len(paths) == 1 else f"{path} {text}" for text in wrong]
+    if problems:
+        raise ValueError(report(str(paths[0]) if len(paths) == 1 else name, problems, REMEDY))
+    kept = [sample for sample in samples if sample.visible.any()]
+    if not kept:
+        raise ValueError(message(name, "labels", "hold a labelled frame", f"none in {paths[0]}"))
+    require_images(name, kept, remedy="Give image_root, the folder in which the paths of the CSV file begin.")
+    protocol = {
+        "split": f"by order of each video's frames, the last {test_fraction:.0%} are the test",
+        "left out": f"{len(samples) - len(kept)} frames without a label",
+        "hold-out": f"whole blocks of frames in sequence, {BLOCKS} in each video",
+    }
+    return PointSet(name, split, skeleton, _split(kept, split, test_fraction), protocol)
+
+
+def _read(path: Path, skeleton: Skeleton, image_root: Path) -> tuple[list[Sample], list[str]]:
+    """The frames of one file, and what is wrong with it."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        return [], [f"is not a CSV file in UTF-8 ({error})"]
     first, columns, problems = _header(rows, skeleton)
     samples = []
     for row in rows[3:] if not problems else ():
-        sample = _sample(path.parent, row, first, columns)
+        sample = _sample(image_root, row, first, columns)
         if isinstance(sample, str):
             problems.append(sample)
         else:
             samples.append(sample)
-    if problems:
-        raise ValueError(report(str(path), problems, REMEDY))
-    cut = len(samples) - round(test_fraction * len(samples))
-    chosen = {"train": samples[:cut], "test": samples[cut:], "all": samples}[split]
-    protocol = {"split": f"by order of the frames, the last {test_fraction:.0%} are the test"}
-    return PointSet(name, split, skeleton, tuple(chosen), protocol)
+    return samples, problems
+
+
+def _split(samples: Sequence[Sample], split: str, test_fraction: float) -> tuple[Sample, ...]:
+    """The frames of a split, video after video, each with its block as the group."""
+    videos: dict[str, list[Sample]] = {}
+    for sample in samples:
+        videos.setdefault(sample.key.rpartition("/")[0], []).append(sample)
+    chosen: list[Sample] = []
+    for video, frames in videos.items():
+        cut = len(frames) - round(test_fraction * len(frames))
+        length = -(-len(frames) // BLOCKS)
+        grouped = [replace(frame, group=f"{video}#{index // length}") for index, frame in enumerate(frames)]
+        chosen += {"train": grouped[:cut], "test": grouped[cut:], "all": grouped}[split]
+    return tuple(chosen)
 
 
 def _animal(name: str, data_root: Path | str | None, split: str) -> PointSet:
@@ -89,8 +135,9 @@ def _header(rows: Sequence[Sequence[str]], skeleton: Skeleton) -> tuple[int, lis
     return first, [(found[name, "x"], found[name, "y"]) for name in skeleton.names], []
 
 
-def _sample(folder: Path, row: Sequence[str], first: int, columns: Sequence[tuple[int, int]]) -> Sample | str:
-    key = "/".join(part for part in row[:first] if part)
+def _sample(image_root: Path, row: Sequence[str], first: int, columns: Sequence[tuple[int, int]]) -> Sample | str:
+    # On Windows the paths are written with backslashes.
+    key = "/".join(part for part in row[:first] if part).replace("\\", "/")
     if len(row) <= max(max(pair) for pair in columns):
         return f"row {key} has too few columns"
     points = np.zeros((len(columns), 2))
@@ -105,4 +152,4 @@ def _sample(folder: Path, row: Sequence[str], first: int, columns: Sequence[tupl
             return f"row {key} must hold numbers, got {', '.join(cells)}"
         if all(math.isfinite(v) for v in values):
             points[index], visible[index] = values, True
-    return Sample(folder / key, points, visible, None, key)
+    return Sample(image_root / key, points, visible, None, key)

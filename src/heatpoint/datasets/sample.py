@@ -130,6 +130,16 @@ def require_folder(function: str, folder: Path, *, remedy: str = "") -> Path:
     return folder
 
 
+def require_images(name: str, samples: Iterable[Sample], *, remedy: str) -> None:
+    """Raises FileNotFoundError, in one line, if images of samples are not there: on reading, not hours into training."""
+    paths = dict.fromkeys(sample.image for sample in samples if isinstance(sample.image, Path))
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        listed = f"{', '.join(missing[:5])}{more} ({len(missing)} of {len(paths)} missing)"
+        raise FileNotFoundError(message(name, "images", "be existing files", listed, remedy))
+
+
 def check_split(function: str, split: str, splits: Iterable[str]) -> None:
     """Raises ValueError, with the valid names, unless the set has this split."""
     one_of(function, "split", split, splits)
@@ -185,8 +195,18 @@ def _is_truncated(data: bytes) -> bool:
         # followed by 0x00 or a restart marker, so the two bytes of the end marker cannot occur by chance.
         return data.rfind(b"\xff\xd9") < _first_scan(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return b"IEND" not in data[-16:]
+        return _ends_early(data)
     return False
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether a PNG file ends before its last chunk; whatever follows that is not part of the picture."""
+    position = 8
+    while position + 12 <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return False
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return True
 
 
 def _first_scan(data: bytes) -> int:
