@@ -12,6 +12,7 @@ import pytest
 from heatpoint.datasets import DATASETS, read_coco
 from heatpoint.skeleton import Skeleton, load_skeleton
 
+BBOX = "must hold a bbox of x, y and a width and height of at least 0"
 THREE = Skeleton(("a", "b", "c"), swap_pairs=((0, 2),))
 
 
@@ -24,6 +25,8 @@ def record(**changes: Any) -> dict[str, Any]:
 
 def write(folder: Path, *annotations: Any, **content: Any) -> Path:
     images = [{"id": 1, "file_name": "x.jpg", "width": 10, "height": 20}, {"id": 2, "file_name": "y.jpg"}]
+    for image in images:
+        (folder / str(image["file_name"])).touch()
     path = folder / "annotations.json"
     path.write_text(json.dumps({"images": images, "annotations": list(annotations), **content}))
     return path
@@ -53,7 +56,10 @@ def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None
     path = write(tmp_path, record(), record(id=9, keypoints=[0] * 9, bbox=None))
     assert len(read_coco(path, tmp_path, THREE, min_visible=0)) == 2
     assert read_coco(path, tmp_path, THREE, min_visible=0).samples[1].box is None
-    assert len(read_coco(path, tmp_path, THREE, min_visible=3)) == 0
+    with pytest.raises(ValueError) as caught:
+        read_coco(path, tmp_path, THREE, min_visible=3)
+    rule = "read_coco: annotations must hold an object with at least 3 annotated points"
+    assert str(caught.value) == f"{rule}, got none in {path}."
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,9 @@ def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None
         ({"keypoints": [1, 2, 2]}, "must hold 3 x 3 keypoint numbers, got 3"),
         ({"keypoints": None}, "must hold 3 x 3 keypoint numbers, got none"),
         ({"keypoints": [None] * 9}, "must hold finite keypoint numbers"),
-        ({"bbox": [1, 2, -3, 4]}, "must hold a bbox of x, y and a width and height of at least 0"),
+        ({"keypoints": [10**400] * 9}, "must hold finite keypoint numbers"),
+        ({"image_id": [1]}, "refers to the unknown image [1]"),
+        *(({"bbox": box}, BBOX) for box in ([1, 2, -3, 4], 5, "1 2 3 4", [1, 2, 3, "4"], [1, 2, 3])),
     ],
 )
 def test_broken_annotations_are_named(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
@@ -86,11 +94,62 @@ def test_names_that_differ_from_the_skeleton(names: list[str], detail: str, tmp_
     assert f"category 'thing' names its points otherwise than the skeleton {detail}" in str(caught.value)
 
 
+def test_one_category_is_read_among_others(tmp_path: Path) -> None:
+    named = [
+        {"id": 4, "name": "box"},
+        {"id": 7, "name": "mouse", "keypoints": ["a", "b", "c"]},
+        {"id": 8, "name": "rat"},
+    ]
+    other = {"id": 6, "image_id": 1, "category_id": 4, "bbox": [0, 0, 3, 3]}
+    path = write(tmp_path, record(category_id=7), other, record(category_id=8, id=7), categories=named)
+    for category in ("mouse", 7):
+        points = read_coco(path, tmp_path, THREE, category=category)
+        assert [s.key for s in points.samples] == ["x.jpg#5"]
+        assert points.protocol["category"] == str(category)
+    # A category of other names does not stand in the way of the one that is read.
+    assert len(read_coco(path, tmp_path, Skeleton(("u", "v", "w")), category="rat")) == 1
+    with pytest.raises(ValueError, match=r"annotation 6 must hold 3 x 3 .* or choose one category\."):
+        read_coco(path, tmp_path, THREE)
+    with pytest.raises(ValueError, match=r"category must be one of box, mouse, rat, got 'muose'. Did you mean mouse\?"):
+        read_coco(path, tmp_path, THREE, category="muose")
+    with pytest.raises(ValueError, match=r"category must be one of \(the file names none\), got 'mouse'"):
+        read_coco(write(tmp_path, record()), tmp_path, THREE, category="mouse")
+
+
+def test_broken_images_and_categories_come_in_one_report(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "x.jpg"}, {"id": [2], "file_name": "y.jpg"}, {"file_name": "z.jpg"}, {"id": 4}]
+    images.append({"id": 5, "file_name": "x.jpg", "width": "10"})
+    path = write(tmp_path, record(), images=images, categories=[{"id": 1, "name": "m", "keypoints": 5}])
+    with pytest.raises(ValueError) as caught:
+        read_coco(path, tmp_path, THREE)
+    assert str(caught.value).startswith(
+        f"{path}: category 'm' must name its keypoints in a list; image [2] must have an id and a file_name; "
+        "image number 2 must have an id and a file_name; image 4 must have an id and a file_name; "
+        "image 5 must have a width and a height greater than 0. Correct the annotations"
+    )
+    path = write(tmp_path, record(), images=4, categories=5)
+    with pytest.raises(ValueError, match="'images' must be a list of objects; 'categories' must be a list of objects"):
+        read_coco(path, tmp_path, THREE)
+
+
+def test_missing_images_are_listed_on_reading(tmp_path: Path) -> None:
+    path = write(tmp_path, record(), record(id=6, image_id=2))
+    (tmp_path / "y.jpg").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        read_coco(path, tmp_path, THREE)
+    listed = f"{tmp_path / 'y.jpg'} (1 of 2 missing)"
+    remedy = "Check image_root, the folder in which every file_name begins."
+    assert str(caught.value) == f"coco: images must be existing files, got {listed}. {remedy}"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": 3, "annotations": []}', '{"images": [], "annotations": [1]}'])
 def test_file_of_another_form(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"a\.json: it (is not JSON|must hold the lists of objects)"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.json: (it is not JSON|it must hold the lists of objects|'(images|annotations)' must be a list of objects)",
+    ):
         read_coco(path, tmp_path, THREE)
 
 
@@ -106,6 +165,10 @@ def test_the_download_is_found_by_its_folders(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
     path = write(tmp_path / "coco/annotations", record(keypoints=[1, 2, 2] * 17))
     path.rename(path.with_name("person_keypoints_val2017.json"))
+    (tmp_path / "coco/val2017/x.jpg").touch()
+    assert DATASETS["coco"](tmp_path, "test").split == "test"
+    with pytest.raises(ValueError, match="coco: split must be one of test, train, val, got 'all'"):
+        DATASETS["coco"](tmp_path, "all")
     points = DATASETS["coco"](tmp_path, "val")
     assert points.samples[0].image == tmp_path / "coco/val2017/x.jpg"
 

@@ -44,6 +44,17 @@ def test_broken_lines_are_counted(line: str, problem: str, tmp_path: Path) -> No
     assert str(caught.value).startswith(f"{path}: line 2 {problem}; line 3 {problem}. A line is: path, x1 … x5")
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\n \n", "it names no face"), (b"\xffa.jpg 1", "it is not text in UTF-8 (")]
+)
+def test_lists_without_faces(content: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "training.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read_mtfl(tmp_path, "train")
+    assert str(caught.value).startswith(f"{path}: {problem}")
+
+
 def test_missing_list(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"mtfl: data root must hold the list .*testing\.txt, got no such file"):
         read_mtfl(tmp_path, "test")

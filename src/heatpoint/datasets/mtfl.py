@@ -33,8 +33,12 @@ def read_mtfl(root: Path | str, split: str) -> PointSet:
     path = root / LISTS[split]
     if not path.is_file():
         raise FileNotFoundError(f"mtfl: data root must hold the list {path}, got no such file. Copy the set again.")
-    samples, problems = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(report(str(path), [f"it is not text in UTF-8 ({error})"], REMEDY)) from None
+    samples, problems = [], [] if any(line.strip() for line in lines) else ["it names no face"]
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         sample = _sample(root, line)
