@@ -42,6 +42,17 @@ def one_of(function: str, argument: str, value: Any, valid: Iterable[str]) -> No
         raise ValueError(unknown_name(function, argument, value, names))
 
 
+def missing_package(room: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """The error for a room whose package is not installed, as the mathematics alone does not need it: how to get it.
+
+    >>> str(missing_package("heatpoint.datasets", ModuleNotFoundError(name="cv2")))[:68]
+    "heatpoint.datasets needs the package 'cv2', which is not installed. "
+    """
+    text = f"{room} needs the package {error.name!r}, which is not installed."
+    remedy = "Run: pip install 'heatpoint[train]', or in a checkout: pip install -e '.[all]'"
+    return ModuleNotFoundError(f"{text} {remedy}", name=error.name)
+
+
 def value_checks_enabled() -> bool:
     """Whether HEATPOINT_CHECK asks for checks of tensor values, which synchronise an accelerator."""
     return os.environ.get("HEATPOINT_CHECK", "0") not in ("", "0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,16 @@ def test_other_files_are_no_images(content: bytes, tmp_path: Path) -> None:
 def test_missing_image(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"load_image: image must be an existing file, got .*none\.jpg"):
         load_image(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize(("room", "package"), [("datasets", "cv2"), ("transforms", "cv2"), ("recipes", "tyro")])
+def test_rooms_name_the_package_they_miss(room: str, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import heatpoint.{room}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: heatpoint.{room} needs the package {package!r}, which is not installed. "
+        "Run: pip install 'heatpoint[train]', or in a checkout: pip install -e '.[all]'"
+    )
 
 
 def test_array_that_is_no_image() -> None:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import message, missing_package, one_of
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
+
+try:
+    import cv2
+except ModuleNotFoundError as error:
+    raise missing_package("heatpoint.datasets", error) from error
 
 Image = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]

@@ -8,10 +8,13 @@ import typing
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from heatpoint._checks import message, unknown_name
+from heatpoint._checks import message, missing_package, unknown_name
 from heatpoint.transforms import Augmentation
+
+try:
+    import tyro
+except ModuleNotFoundError as error:
+    raise missing_package("heatpoint.recipes", error) from error
 
 
 @dataclass(frozen=True)

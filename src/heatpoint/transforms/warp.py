@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from heatpoint._checks import missing_package
 from heatpoint.frames import FloatArray, Frame, compose, resize_matrix
+
+try:
+    import cv2
+except ModuleNotFoundError as error:
+    raise missing_package("heatpoint.transforms", error) from error
 
 FloatImage = npt.NDArray[np.float32]
 
