@@ -30,9 +30,17 @@ def unknown_name(function: str, argument: str, name: object, valid: Iterable[str
     "make_localizer: name must be one of log_score, soft_argmax, got 'soft_argmx'. Did you mean soft_argmax?"
     """
     names = sorted(valid)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    remedy = f"Did you mean {' or '.join(near)}?" if near else ""
-    return message(function, argument, f"be one of {', '.join(names)}", repr(name), remedy)
+    return message(function, argument, f"be one of {', '.join(names)}", repr(name), did_you_mean(name, names))
+
+
+def did_you_mean(name: object, valid: Iterable[str], *, at_most: int = 3) -> str:
+    """The question that offers the names nearest to a wrong one; empty where none is near.
+
+    >>> did_you_mean("soft_argmx", ["log_score", "soft_argmax"])
+    'Did you mean soft_argmax?'
+    """
+    near = difflib.get_close_matches(str(name), list(valid), n=at_most, cutoff=0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def one_of(function: str, argument: str, value: Any, valid: Iterable[str]) -> None:

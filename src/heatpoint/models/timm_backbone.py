@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal
 
 import timm
 from torch import Tensor, nn
 
-from heatpoint._checks import message
+from heatpoint._checks import did_you_mean, message
 from heatpoint.models.heads import ConcatHead, DeconvHead
 
 _PYRAMID = "give feature maps whose resolution halves step by step"
@@ -63,8 +62,8 @@ class TimmNet(nn.Module):
 def _features(backbone: str, pretrained: bool) -> tuple[nn.Module, list[int], list[int]]:
     """The backbone without its classifier; channels and input pixels per cell of its features, finest first."""
     if not timm.is_model(backbone):
-        near = difflib.get_close_matches(backbone, ["small", *timm.list_models()], n=4, cutoff=0.5)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them."
+        names = ["small", *timm.list_models()]
+        remedy = did_you_mean(backbone, names, at_most=4) or "timm.list_models() lists them."
         raise ValueError(message("make_model", "backbone", "be 'small' or a timm model", repr(backbone), remedy))
     if pretrained and not timm.is_model_pretrained(backbone):
         raise ValueError(

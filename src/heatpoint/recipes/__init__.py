@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-import difflib
-
+from heatpoint._checks import did_you_mean
 from heatpoint.recipes import faces300w, mtfl, synthetic
 from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe, differences
 
@@ -29,7 +28,6 @@ def get_recipe(name: str) -> Recipe:
     'synthetic_faces'
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"get_recipe: unknown recipe {name!r}. {hint}`heatpoint recipes` lists them all.")
+        remedies = filter(None, [did_you_mean(name, RECIPES), "`heatpoint recipes` lists them all."])
+        raise ValueError(f"get_recipe: unknown recipe {name!r}. {' '.join(remedies)}")
     return RECIPES[name]
