@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import heatpoint
@@ -48,6 +50,30 @@ def test_the_code_of_the_readme_gives_the_output_shown() -> None:
     assert blocks
     assert all(block.count(">>>") <= 15 for block in blocks)
     run_sessions(blocks, {})
+
+
+def test_the_page_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page("docs/own_data.md")
+    (skeleton,) = code_blocks(text, "json")
+    (tmp_path / "skeleton.json").write_text(skeleton, encoding="utf-8")
+    head = "".join(
+        ",".join([name, *cells]) + "\n"
+        for name, cells in (
+            ("scorer", ["me"] * 8),
+            ("bodyparts", [point for point in json.loads(skeleton)["points"] for _ in "xy"]),
+            ("coords", ["x", "y"] * 4),
+        )
+    )
+    for video in ("one", "two"):
+        folder = tmp_path / "mice" / "labeled-data" / video
+        folder.mkdir(parents=True)
+        rows = [f"labeled-data/{video}/{i:02}.png,{9 + i},12,8,{20 + i},15,21,30,35\n" for i in range(20)]
+        rows += [f"labeled-data/{video}/none.png,,,,,,,,\n"] * (video == "two")
+        (folder / "CollectedData_me.csv").write_text(head + "".join(rows))
+        for i in range(20):
+            cv2.imwrite(str(folder / f"{i:02}.png"), np.full((40, 50, 3), 9 * i, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    run_sessions(code_blocks(text, "python"), {})
 
 
 def test_the_two_line_change_is_two_lines_and_names_what_exists() -> None:
