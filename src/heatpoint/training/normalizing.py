@@ -32,8 +32,9 @@ def default_normalizer(skeleton: Skeleton) -> str:
 def distances(point_set: PointSet, normalizer: str) -> Tensor:
     """The length (N,) float64 by which each sample's errors are divided.
 
-    The box is the one that the set gives, √(w·h) between the centres of its first and last pixel, or the tight box of the visible
-    points where it gives none. NaN or 0 where the length is undefined, because its points are hidden or coincide: leave the sample out.
+    The box is the one that the set gives, √(w·h) between the centres of its first and last pixel, or the tight box of the
+    visible points where it gives none. NaN or 0 where the length is undefined, because its points are hidden or coincide:
+    leave the sample out.
     """
     target = torch.stack([torch.from_numpy(sample.points) for sample in point_set.samples]).double()
     visible = torch.stack([torch.from_numpy(sample.visible) for sample in point_set.samples])
