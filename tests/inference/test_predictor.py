@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -188,17 +186,17 @@ def test_to_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         found.to_supervision()
 
-    @dataclass
-    class KeyPoints:
-        xy: np.ndarray
-        confidence: np.ndarray
 
-    stub = types.ModuleType("supervision")
-    stub.KeyPoints = KeyPoints  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "supervision", stub)
+def test_to_supervision_draws_ellipses_with_the_real_package() -> None:
+    supervision = pytest.importorskip("supervision", reason="needs the package supervision, in the extra `test`")
+    image, _ = picture(40, 50)
+    (found,) = colours()(image)
     given = found.to_supervision()
-    assert (given.xy.shape, given.confidence.shape) == ((1, 3, 2), (1, 3))
+    assert (given.xy.shape, given.keypoint_confidence.shape) == ((1, 3, 2), (1, 3))
     assert given.xy.dtype == np.float32
+    np.testing.assert_allclose(given.data["covariance"][0], found.covariance, rtol=1e-6)
+    drawn = supervision.VertexEllipseHaloAnnotator().annotate(image.copy(), given)
+    assert not np.array_equal(drawn, image)
 
 
 def test_plot_draws_and_writes_a_whole_file(tmp_path: Path) -> None:

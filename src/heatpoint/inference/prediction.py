@@ -71,7 +71,9 @@ class Prediction:
         }
 
     def to_supervision(self) -> Any:
-        """The points as `supervision.KeyPoints`, for its annotators.
+        """The points as `supervision.KeyPoints` (0.29 or later): one object, with its confidences and covariances.
+
+        The covariances (1, K, 2, 2) stand in ``data["covariance"]``, where that library's ellipse annotators look for them.
 
         Raises:
             ModuleNotFoundError: If the package supervision is not installed.
@@ -79,12 +81,15 @@ class Prediction:
         try:
             supervision = importlib.import_module("supervision")
         except ModuleNotFoundError:
-            remedy = "pip install supervision"
+            remedy = "pip install 'supervision>=0.29'"
             raise ModuleNotFoundError(
                 message("Prediction.to_supervision", "supervision", "be installed", "nothing of that name", remedy)
             ) from None
-        points, confidence = self.points.astype(np.float32)[None], self.confidence.astype(np.float32)[None]
-        return supervision.KeyPoints(xy=points, confidence=confidence)
+        return supervision.KeyPoints(
+            xy=self.points.astype(np.float32)[None],
+            keypoint_confidence=self.confidence.astype(np.float32)[None],
+            data={"covariance": self.covariance.astype(np.float32)[None]},
+        )
 
     def plot(self, path: str | Path | None = None, *, level: float = 0.9) -> npt.NDArray[np.uint8]:
         """Draws points, edges and the ellipses that hold a share `level` of each point's mass.
