@@ -98,7 +98,7 @@ def test_points_may_be_given_by_name_or_index(tmp_path: Path) -> None:
         ({"points": "ab"}, "'points' must be a list of names"),
         ({"points": ["a"], "edges": 3}, "'edges' must be a list of pairs of points"),
         ({"points": ["a"], "normalizers": 3}, "'normalizers' must be an object"),
-        ({"points": ["a"], "normalizers": {"n": "span"}}, 'normalizer n must be "box" or two lists of points'),
+        ({"points": ["a"], "normalizers": {"n": "span"}}, 'normalizer n must be "box", "box_max", "box_diagonal", "given" or two lists of points'),
         ({"points": ["a"], "normalizers": {"n": [[0]]}}, "normalizer n must be two groups of points, none empty"),
         ({"points": ["a"], "normalizers": {"n": [[0], [1]]}}, "normalizer n must hold indices from 0 to 0"),
         (

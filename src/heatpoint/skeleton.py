@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from heatpoint._checks import message, unknown_name
 
-Normalizer = tuple[tuple[int, ...], tuple[int, ...]] | Literal["box"]
+Normalizer = tuple[tuple[int, ...], tuple[int, ...]] | Literal["box", "box_max", "box_diagonal", "given"]
+LENGTHS = ("box", "box_max", "box_diagonal", "given")
 
 FOLDER = Path(__file__).with_name("skeletons")
 KEYS = ("points", "edges", "swap_pairs", "sigmas", "normalizers", "default_normalizer", "about")
@@ -36,7 +37,8 @@ class Skeleton:
         swap_pairs: Pairs of indices that exchange their names in a mirrored image. Points in no pair keep theirs.
         sigmas: Per point the spread of human annotation as a share of the object's size (COCO's constants), or None.
         normalizers: Name to a length by which errors are divided: two groups of indices (the distance between the means
-            of the groups), or "box" for √(w·h) of the box.
+            of the groups); "box", "box_max" or "box_diagonal" for √(w·h), max(w, h) or √(w² + h²) of the box; or "given" for
+            the length that each sample gives under this name (`Sample.lengths`).
         default_normalizer: Name of the one to report first; "" is the first of `normalizers`.
 
     Raises:
@@ -198,12 +200,13 @@ class _Reader:
             return {}
         result: dict[str, Any] = {}
         for name, groups in value.items():
-            if groups == "box":
-                result[name] = "box"
+            if groups in LENGTHS:
+                result[name] = groups
             elif isinstance(groups, list) and all(_is_list_of(group, (int, str)) for group in groups):
                 result[name] = tuple(self._indices(f"normalizer {name}", group) for group in groups)
             else:
-                self.problems.append(f'normalizer {name} must be "box" or two lists of points, got {groups!r}')
+                known = ", ".join(f'"{length}"' for length in LENGTHS)
+                self.problems.append(f'normalizer {name} must be {known} or two lists of points, got {groups!r}')
         return result
 
     def _indices(self, key: str, points: Sequence[int | str]) -> tuple[int, ...]:
@@ -264,7 +267,7 @@ def _sigma_problems(skeleton: Skeleton) -> list[str]:
 def _normalizer_problems(skeleton: Skeleton) -> list[str]:
     problems = []
     for name, value in skeleton.normalizers.items():
-        if value == "box":
+        if isinstance(value, str):
             continue
         if len(value) != 2 or not all(value):
             problems.append(f"normalizer {name} must be two groups of points, none empty")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message, missing_package, one_of
+from heatpoint.cameras import Camera
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
 
@@ -22,6 +23,27 @@ except ModuleNotFoundError as error:
 
 Image = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The points of a sample in space, seen by a calibrated camera.
+
+    Args:
+        points: (K, 3) float64 in millimetres, in the camera's frame: x to the right, y down, z away from it.
+        camera: The camera whose image is the sample's.
+        root: Index of the point from which depths and errors are measured.
+    """
+
+    points: FloatArray
+    camera: Camera
+    root: int = 0
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.shape[1] != 3 or not np.isfinite(self.points).all():
+            raise ValueError(message("Body", "points", "be finite (K, 3)", self.points.shape))
+        if not 0 <= self.root < len(self.points):
+            raise ValueError(message("Body", "root", f"be from 0 to {len(self.points) - 1}", self.root))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +58,13 @@ class Sample:
         key: Name of the sample within its set, the same on every machine.
         group: What must not be divided between splits (a photograph with several faces); "" means the sample alone.
         pixel_scale: Factor that turns an error in this image's pixels into pixels of the original image.
+        area: Area of the object in image pixels² as the set gives it, for object keypoint similarity; None if it gives none.
+        score: Score of a detected box; None where the box is annotated.
+        lengths: Lengths in image pixels that the set itself gives to divide errors by, by name ("head" in MPII).
+        tags: Names of the subsets that the sample belongs to ("occlusion", "challenge").
+        occluded: (K,) bool, True where a point is annotated but hidden behind something; None if the set does not say.
+        ids: Numbers or names by which the set knows the sample ("image_id", "annotation_id"), for files of results.
+        body: The points in space, in sets that give them.
     """
 
     image: Path | Image
@@ -45,6 +74,13 @@ class Sample:
     key: str
     group: str = ""
     pixel_scale: float = 1.0
+    area: float | None = None
+    score: float | None = None
+    lengths: Mapping[str, float] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    occluded: npt.NDArray[np.bool_] | None = None
+    ids: Mapping[str, int | str] = field(default_factory=dict)
+    body: Body | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 2:
@@ -52,6 +88,11 @@ class Sample:
         if self.visible.shape != self.points.shape[:1] or self.visible.dtype != np.bool_:
             got = f"{self.visible.dtype} {self.visible.shape}"
             raise ValueError(message("Sample", "visible", f"be bool ({len(self.points)},)", got))
+        if self.occluded is not None and (self.occluded.shape != self.visible.shape or self.occluded.dtype != np.bool_):
+            got = f"{self.occluded.dtype} {self.occluded.shape}"
+            raise ValueError(message("Sample", "occluded", f"be bool ({len(self.points)},)", got))
+        if self.body is not None and len(self.body.points) != len(self.points):
+            raise ValueError(message("Sample", "body", f"hold {len(self.points)} points", len(self.body.points)))
         if not np.isfinite(self.points).all():
             remedy = "Give a missing point as 0, 0 with visible False."
             raise ValueError(message("Sample", "points", "be finite", f"NaN or infinity in {self.key}", remedy))
@@ -59,13 +100,24 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class PointSet:
-    """A split of a dataset: its samples, their skeleton, and the protocol to be stored and printed beside a score."""
+    """A split of a dataset: its samples, their skeleton, and the protocol to be stored and printed beside a score.
+
+    Args:
+        name: Name of the dataset.
+        split: Which part of it.
+        skeleton: Of every sample.
+        samples: The annotated objects.
+        protocol: What a score depends on beside the samples; plain JSON values.
+        annotations: In sets that are scored by COCO's average precision: every annotation of the split as a COCO record,
+            also those that are no samples (crowds, people without points). Empty: the samples are all there is.
+    """
 
     name: str
     split: str
     skeleton: Skeleton
     samples: tuple[Sample, ...]
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    annotations: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         wrong = [s.key for s in self.samples if len(s.points) != self.skeleton.num_points]
@@ -147,6 +199,24 @@ def require_images(name: str, samples: Iterable[Sample], *, remedy: str) -> None
 def check_split(function: str, split: str, splits: Iterable[str]) -> None:
     """Raises ValueError, with the valid names, unless the set has this split."""
     one_of(function, "split", split, splits)
+
+
+def settle(function: str, found: Sequence[str], problems: list[str] | None, remedy: str) -> None:
+    """What a reader does at its end with what it found wrong: raises it all in one line, or hands it to who asked for a list.
+
+    Args:
+        function: The reader.
+        found: Everything wrong, each naming file and record. The records themselves were left out.
+        problems: None to raise; a list (as `heatpoint check` gives) to append to.
+        remedy: What to do.
+
+    Raises:
+        ValueError: If something was found and `problems` is None.
+    """
+    if problems is not None:
+        problems.extend(found)
+    elif found:
+        raise ValueError(report(function, found, remedy))
 
 
 def report(function: str, problems: Sequence[str], remedy: str) -> str:

@@ -116,8 +116,8 @@ class Predictor:
         return found
 
     def _locate(self, pixels: npt.NDArray[np.uint8], source: str, boxes: list[Box], padding: float) -> list[Prediction]:
-        size = self.trained.recipe.data.input
-        frames = [Frame.from_box(box, (size, size), padding=padding) for box in boxes]
+        size = self.trained.recipe.data.size
+        frames = [Frame.from_box(box, size, padding=padding) for box in boxes]
         found: list[Prediction] = []
         for start in range(0, len(boxes), self.batch_size):
             part = slice(start, start + self.batch_size)

@@ -17,7 +17,10 @@ from heatpoint.support import Grid
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RandomizedRounding(Localizer):
-    """Cross-entropy over space against a randomly rounded target (Randomized Rounding, Eq. 7, 15), read by the top k (Eq. 20)."""
+    """Cross-entropy over space against a randomly rounded target (Randomized Rounding, Eq. 7, 15), read by the top k (Eq. 20).
+
+    With ``label="round", readout="argmax"`` it is the paper's baseline: heatmap regression with a vanilla quantization system.
+    """
 
     name: ClassVar[str] = "randomized_rounding"
     on_points: ClassVar[bool] = False

@@ -19,12 +19,12 @@ except ModuleNotFoundError as error:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which faces, and how they are cut out."""
+    """Which images, and how objects are cut out of them."""
 
     dataset: str = "faces300w"
     """Name of the data set (heatpoint.datasets.DATASETS)."""
-    input: int = 256
-    """Side of the network's square input in pixels."""
+    input: int | tuple[int, int] = 256
+    """Side of the network's square input in pixels, or its width and height."""
     box_policy: Literal["P1", "P2", "image"] = "P1"
     """P1: the tight box of the points. P2: the box that the data set gives. image: the whole image."""
     padding: float = 1.25
@@ -39,13 +39,27 @@ class DataConfig:
     """The skeleton's normaliser by which the best epoch is chosen. Empty: the skeleton's default."""
     limit: int = 0
     """Use only the first so many images of each split. 0: all."""
+    train_limit: int = 0
+    """Train on only so many images, drawn by `limit_seed` after the hold-out. 0: all."""
+    limit_seed: int = 0
+    """Which images `train_limit` draws."""
 
     def __post_init__(self) -> None:
-        _require("DataConfig", "input", self.input >= 16, "be at least 16 pixels", self.input)
+        _require("DataConfig", "input", min(self.size) >= 16, "be at least 16 pixels", self.input)
         _require("DataConfig", "padding", self.padding > 0, "be greater than 0", self.padding)
         fraction = self.validation_fraction
         _require("DataConfig", "validation_fraction", 0 < fraction < 1, "lie between 0 and 1", fraction)
         _require("DataConfig", "limit", self.limit >= 0, "be at least 0", self.limit)
+        _require("DataConfig", "train_limit", self.train_limit >= 0, "be at least 0", self.train_limit)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the network's input in pixels.
+
+        >>> DataConfig(input=64).size, DataConfig(input=(192, 256)).size
+        ((64, 64), (192, 256))
+        """
+        return (self.input, self.input) if isinstance(self.input, int) else (self.input[0], self.input[1])
 
 
 @dataclass(frozen=True)

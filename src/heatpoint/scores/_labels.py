@@ -14,8 +14,8 @@ from heatpoint.rounding import activation_of, cells_of, gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
 from heatpoint.support import Grid, check_grid
 
-Label = Literal["random", "expected"]
-LABELS: tuple[Label, ...] = ("random", "expected")
+Label = Literal["random", "expected", "floor", "round", "ceil"]
+LABELS: tuple[Label, ...] = ("random", "expected", "floor", "round", "ceil")
 MapError = Literal["mse", "mae", "smooth_l1"]
 MAP_ERRORS = {
     "mse": functional.mse_loss,
@@ -37,13 +37,14 @@ def rounded_cross_entropy(
 
     With ``label="expected"`` it is Σ_i a_i (−log π_i) with a_i the activation probabilities of Eq. 14 and 22, the mean of
     the random label's loss over all roundings. The loss is linear in the label, so its gradient is the expected gradient
-    as well, without the noise of the draw.
+    as well, without the noise of the draw. "floor", "round" and "ceil" are the vanilla quantization systems (Table 1), the
+    baseline that the paper compares with.
 
     Args:
         logits: (*batch, *grid.shape).
         grid: A Grid.
         target: (*batch, D), in the grid's coordinates; rounded into the grid.
-        label: "random" or "expected".
+        label: "random", "expected", "floor", "round" or "ceil".
         generator: Source of the rounding, for label="random".
 
     Returns:
@@ -83,7 +84,7 @@ def two_channel_cross_entropy(
         logits: (*batch, 2, *grid.shape): channel 0 "not here", channel 1 "here".
         grid: A Grid.
         target: (*batch, D), in the grid's coordinates.
-        label: "random" or "expected".
+        label: As in `rounded_cross_entropy`.
         generator: Source of the rounding, for label="random".
 
     Returns:
@@ -155,7 +156,7 @@ def _label_map(function: str, grid: Grid, target: Tensor, label: Label, generato
     one_of(function, "label", label, LABELS)
     if label == "expected":
         return grid.flatten(function, activation_of(function, "target", target, grid))
-    index = grid.ravel(cells_of(function, "target", target, grid, mode="random", generator=generator))
+    index = grid.ravel(cells_of(function, "target", target, grid, mode=label, generator=generator))
     return functional.one_hot(index, grid.num_cells).to(target.dtype)
 
 

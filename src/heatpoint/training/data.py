@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from heatpoint._checks import one_of
+from heatpoint._checks import message, one_of
 from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root, synthetic_faces
 from heatpoint.datasets import Sample as FaceSample
 from heatpoint.datasets.sample import _is_truncated
@@ -68,6 +68,20 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
 def limited(point_set: PointSet, limit: int) -> PointSet:
     """The first so many samples of a set; 0 is all."""
     return replace(point_set, samples=point_set.samples[:limit]) if limit else point_set
+
+
+def drawn(point_set: PointSet, number: int, *, seed: int = 0) -> PointSet:
+    """So many samples of a set, the same ones on every machine; a greater number holds a smaller one's. 0 is all.
+
+    Raises:
+        ValueError: If the set has fewer.
+    """
+    if not number:
+        return point_set
+    if number > len(point_set):
+        raise ValueError(message("train", "train_limit", f"be at most the {len(point_set)} training samples", number))
+    order = numpy_generator(seed, ORDER).permutation(len(point_set))[:number]
+    return replace(point_set, samples=tuple(point_set.samples[i] for i in sorted(order)))
 
 
 def hold_out(point_set: PointSet, fraction: float) -> tuple[PointSet, PointSet]:
@@ -140,7 +154,7 @@ class ExampleDataset(Dataset[Measured]):
         rng = numpy_generator(self.seed, AUGMENTATION, epoch, index) if self.augmentation else None
         example = make_example(
             self._decoded(index),
-            size=(self.data.input, self.data.input),
+            size=self.data.size,
             policy=self.data.box_policy,
             padding=self.data.padding,
             augmentation=self.augmentation,

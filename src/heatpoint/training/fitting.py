@@ -30,7 +30,7 @@ from heatpoint.training.checkpoints import (
     check_recipe_file,
     check_resumable,
 )
-from heatpoint.training.data import check_samples, hold_out, limited, read_split
+from heatpoint.training.data import check_samples, drawn, hold_out, limited, read_split
 from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.evaluation import OWN, evaluate
 from heatpoint.training.files import remove_partial, write_json
@@ -152,6 +152,7 @@ def _data(
         rule = "leave at least one image to train on and one to validate with"
         got = f"{len(train_set)} and {len(validation_set)}"
         raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
+    train_set = drawn(train_set, recipe.data.train_limit, seed=recipe.data.limit_seed)
     name = recipe.data.normalizer or default_normalizer(train_set.skeleton)
     one_of("train", "normalizer", name, normalizers_of(train_set.skeleton))
     if not bool((distances(validation_set, name) > 0).any()):

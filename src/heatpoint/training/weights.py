@@ -59,7 +59,7 @@ def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) ->
     model = make_model(
         recipe.model.backbone,
         num_points=num_points,
-        input_size=recipe.data.input,
+        input_size=recipe.data.size,
         head=recipe.model.head,
         pretrained=pretrained,
     )
