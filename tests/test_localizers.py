@@ -457,7 +457,7 @@ def test_half_precision_under_autocast(name, dtype):
         (
             lambda g: make_localizer("gaussian_heatmap", g, sigma_cells=0.0),
             ValueError,
-            "gaussian_heatmap: sigma_cells must be greater than 0, got 0.0.",
+            'gaussian_heatmap: sigma_cells must be greater than 0 with center="exact", got 0. The binary map is that of a cell',
         ),
         (
             lambda g: make_localizer("soft_argmax_js", g, regularizer_weight=-1),
@@ -598,3 +598,16 @@ def test_function_and_localizer_start_from_the_same_temperature():
 def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         localizers.Localizer(GRIDS["2d"])
+
+
+def test_a_gaussian_heatmap_passes_its_center_and_radius_on():
+    grid = Grid((6, 5), stride=2)
+    maps, target = torch.rand(3, 6, 5, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64) * 8
+    made = make_localizer("gaussian_heatmap", grid, sigma_cells=1.0, radius_sigmas=2.0, center="random")
+    wanted = scores.map_error(
+        maps, grid, target, sigma_cells=1.0, radius_sigmas=2.0, center="random", generator=torch.Generator().manual_seed(1)
+    )
+    found = made.score(maps, target, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(found, wanted)
+    binary = make_localizer("gaussian_heatmap", grid, sigma_cells=0, center="round")
+    assert torch.equal(binary.score(maps, target), scores.map_error(maps, grid, target, sigma_cells=0, center="round"))

@@ -317,6 +317,59 @@ def test_map_error_is_the_mean_over_cells(name, kind):
     assert scores.map_error(perfect, grid, target[0, 0], kind=kind).item() < 1e-15
 
 
+@pytest.mark.parametrize(("center", "offsets"), [("floor", (0, 0)), ("round", (0, 1)), ("ceil", (1, 1))])
+@pytest.mark.parametrize("sigma", [0.0, 1.5])
+def test_map_error_can_stand_at_a_rounded_cell(center, offsets, sigma):
+    grid = Grid((5, 7), stride=3)
+    target = grid.to_points(torch.tensor([2.25, 1.75], dtype=torch.float64))
+    cell = [2 + offsets[0], 1 + offsets[1]]
+    wanted = np.zeros((5, 7))
+    wanted[cell[1], cell[0]] = 1
+    if sigma:
+        wanted = oracle.gaussian_target(grid.shape, cell, sigma)
+    maps = torch.linspace(0, 1, 35, dtype=torch.float64).reshape(5, 7)
+    found = scores.map_error(maps, grid, target, sigma_cells=sigma, center=center)
+    assert found.item() == pytest.approx(((maps.numpy() - wanted) ** 2).mean(), rel=1e-12)
+
+
+def test_map_error_rounds_at_random_as_often_as_the_fraction_says():
+    grid = Grid((9,), offset=0)
+    generator = torch.Generator().manual_seed(4)
+    target = torch.full((4000, 1), 3.3, dtype=torch.float64)
+    one_hot = torch.zeros(9, dtype=torch.float64)
+    one_hot[4] = 1
+    loss = scores.map_error(one_hot.expand(4000, 9), grid, target, sigma_cells=0, center="random", generator=generator)
+    share = (loss < 1e-12).double().mean().item()
+    # Five standard deviations of a share of 0.3 in 4000 draws: one false alarm in two million seeds.
+    assert share == pytest.approx(0.3, abs=5 * math.sqrt(0.3 * 0.7 / 4000))
+    assert set(loss.round(decimals=9).tolist()) == {0.0, round(2 / 9, 9)}
+
+
+def test_map_error_cuts_the_gaussian_off():
+    grid = Grid((11,), offset=0)
+    target = torch.tensor([5.0], dtype=torch.float64)
+    wanted = oracle.gaussian_target(grid.shape, [5], 1.5)
+    wanted[[0, 10]] = 0  # Farther than 3 x 1.5 cells.
+    found = scores.map_error(torch.zeros(11, dtype=torch.float64), grid, target, sigma_cells=1.5, radius_sigmas=3)
+    assert found.item() == pytest.approx((wanted**2).mean(), rel=1e-12)
+
+
+def test_a_binary_map_needs_a_cell():
+    text = 'map_error: sigma_cells must be greater than 0 with center="exact", got 0. The binary map is that of a cell'
+    with pytest.raises(ValueError, match=re.escape(text)):
+        scores.map_error(torch.zeros(5), Grid((5,)), torch.tensor([1.0]), sigma_cells=0)
+
+
+@pytest.mark.parametrize("label", ["floor", "round", "ceil"])
+def test_a_vanilla_label_is_one_hot_at_the_rounded_cell(label):
+    grid = Grid((4, 6), stride=2)
+    target = grid.to_points(torch.tensor([3.75, 0.25], dtype=torch.float64))
+    logits = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    x, y = {"floor": (3, 0), "round": (4, 0), "ceil": (4, 1)}[label]
+    wanted = -torch.log_softmax(logits.flatten(), 0).reshape(4, 6)[y, x]
+    assert scores.rounded_cross_entropy(logits, grid, target, label=label).item() == pytest.approx(wanted.item(), rel=1e-12)
+
+
 # --- proper scores --------------------------------------------------------------------------------------------------------
 
 
@@ -676,7 +729,7 @@ def test_what_needs_a_lattice_refuses_points(call):
         ),
         (
             lambda z, g, y: scores.rounded_cross_entropy(z, g, y, label="rand"),
-            "rounded_cross_entropy: label must be one of expected, random, got 'rand'. Did you mean random?",
+            "rounded_cross_entropy: label must be one of ceil, expected, floor, random, round, got 'rand'. Did you mean random?",
         ),
         (
             lambda z, g, y: scores.map_error(z, g, y, kind="mes"),

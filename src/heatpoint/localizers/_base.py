@@ -27,11 +27,12 @@ from heatpoint.localizers._options import (
 )
 from heatpoint.readout import READOUTS
 from heatpoint.schedules import Constant, make_schedule
-from heatpoint.scores import LABELS, MAP_ERRORS
+from heatpoint.scores import CENTERS, LABELS, MAP_ERRORS
 from heatpoint.scores._inputs import fit_target
 from heatpoint.support import Grid, Points, Support, check_grid, check_support
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "center": CENTERS,
     "distance": DISTANCES,
     "label": LABELS,
     "kind": tuple(MAP_ERRORS),

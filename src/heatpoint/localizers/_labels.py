@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from heatpoint import scores
+from heatpoint._checks import message
 from heatpoint._numerics import promote
 from heatpoint.localizers._base import Localizer
 from heatpoint.localizers._options import Named
@@ -37,16 +38,36 @@ class GaussianHeatmap(Localizer):
 
     Its maps are values, not logits. The confidence "peak" is the largest value; other confidences, and the covariance, read
     the positive part of the map as a distribution (uniform where nothing is positive).
+
+    ``center="random", radius_sigmas=3, readout={"name": "top_k", "k": 11, "weighting": "logits"}`` is what the paper trains and
+    reads on poses (Appendix B); `sigma_cells` 0 is the binary map of its Table 9. See `scores.map_error`.
     """
 
     name: ClassVar[str] = "gaussian_heatmap"
     on_points: ClassVar[bool] = False
     kind: scores.MapError = "mse"
-    sigma_cells: float = field(default=2.0, metadata={"minimum": 0, "exclusive": True})
+    sigma_cells: float = field(default=2.0, metadata={"minimum": 0})
+    radius_sigmas: float | None = field(default=None, metadata={"minimum": 0, "exclusive": True})
+    center: scores.Center = "exact"
     readout: Named = "quarter_shift"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma_cells == 0 and self.center == "exact":
+            remedy = 'The binary map is that of a cell: choose one with center="random".'
+            raise ValueError(message(self.name, "sigma_cells", 'be greater than 0 with center="exact"', 0, remedy))
+
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return scores.map_error(logits, _grid(self), target, kind=self.kind, sigma_cells=self.sigma_cells)
+        return scores.map_error(
+            logits,
+            _grid(self),
+            target,
+            kind=self.kind,
+            sigma_cells=self.sigma_cells,
+            radius_sigmas=self.radius_sigmas,
+            center=self.center,
+            generator=generator,
+        )
 
     def _map_logits(self, logits: Tensor) -> Tensor:
         flat = promote(self.grid.flatten(self.name, logits))

@@ -12,8 +12,10 @@ from heatpoint._distances import DISTANCES, Distance
 from heatpoint.scores._expectation import error_of_expectation, expected_error
 from heatpoint.scores._inputs import BasisLike
 from heatpoint.scores._labels import (
+    CENTERS,
     LABELS,
     MAP_ERRORS,
+    Center,
     Label,
     MapError,
     map_error,
@@ -23,10 +25,12 @@ from heatpoint.scores._labels import (
 from heatpoint.scores._proper import crps, energy_score, log_score
 
 __all__ = [
+    "CENTERS",
     "DISTANCES",
     "LABELS",
     "MAP_ERRORS",
     "BasisLike",
+    "Center",
     "Distance",
     "Label",
     "MapError",

@@ -16,6 +16,8 @@ from heatpoint.support import Grid, check_grid
 
 Label = Literal["random", "expected", "floor", "round", "ceil"]
 LABELS: tuple[Label, ...] = ("random", "expected", "floor", "round", "ceil")
+Center = Literal["exact", "random", "floor", "round", "ceil"]
+CENTERS: tuple[Center, ...] = ("exact", "random", "floor", "round", "ceil")
 MapError = Literal["mse", "mae", "smooth_l1"]
 MAP_ERRORS = {
     "mse": functional.mse_loss,
@@ -120,22 +122,33 @@ def map_error(
     *,
     kind: MapError = "mse",
     sigma_cells: float = 2.0,
+    radius_sigmas: float | None = None,
+    center: Center = "exact",
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """The mean over cells of the error of a map against the Gaussian target map (Randomized Rounding, Eq. 3 and 6).
+
+    With ``center="random"`` the Gaussian stands at the cell that random rounding chooses, as in the paper's experiments on poses
+    and in its Table 9; published heatmap regression rounds ("round") and cuts the Gaussian off at three sigmas.
 
     Args:
         maps: (*batch, *grid.shape): values, not logits; no softmax is taken.
         grid: A Grid.
-        target: (*batch, D), in the grid's coordinates; the Gaussian has its peak of 1 there, between cells too.
+        target: (*batch, D), in the grid's coordinates.
         kind: "mse" (Eq. 6), "mae" or "smooth_l1" (quadratic within 1).
-        sigma_cells: Standard deviation of the target map, in cells.
+        sigma_cells: Standard deviation of the target map, in cells; 0 is the binary map of Eq. 5, of a cell.
+        radius_sigmas: Half width, in sigmas, of the square outside which the target is 0; None: it goes on.
+        center: "exact": the Gaussian has its peak of 1 at the target, between cells too; or at the cell that the target is
+            rounded to: "random", "floor", "round" or "ceil".
+        generator: Source of the rounding, for center="random".
 
     Returns:
         (*batch). Gradients flow to maps.
 
     Raises:
         TypeError: If grid is not a Grid.
-        ValueError: If the shapes disagree, kind is unknown or (HEATPOINT_CHECK=1) a value is not finite.
+        ValueError: If the shapes disagree, kind or center is unknown, sigma_cells is 0 with an exact center or
+            (HEATPOINT_CHECK=1) a value is not finite.
 
     >>> map_error(torch.zeros(1, 5), Grid((5,), offset=0), torch.tensor([[2.0]]), kind="mae", sigma_cells=0.01)
     tensor([0.2000])
@@ -146,8 +159,22 @@ def map_error(
         remedy = "Look for a diverged network, or an overflow in half precision, before the map."
         raise ValueError(message("map_error", "maps", "be finite", "NaN or infinity (HEATPOINT_CHECK=1)", remedy))
     one_of("map_error", "kind", kind, MAP_ERRORS)
+    one_of("map_error", "center", center, CENTERS)
     target = fit_target("map_error", tuple(flat.shape[:-1]), grid, target, flat.dtype)
-    wanted = grid.flatten("map_error", gaussian_of("map_error", "target", target, grid, sigma_cells=sigma_cells))
+    if center == "exact":
+        if sigma_cells == 0:
+            remedy = 'The binary map is that of a cell: choose one with center="random".'
+            raise ValueError(message("map_error", "sigma_cells", 'be greater than 0 with center="exact"', 0, remedy))
+    else:
+        # A rounding of its own for every map, also where maps share a target.
+        target = target.expand(*flat.shape[:-1], -1)
+        cells = cells_of("map_error", "target", target, grid, mode=center, generator=generator)
+        if sigma_cells == 0:
+            binary = functional.one_hot(grid.ravel(cells), grid.num_cells).to(flat.dtype)
+            return MAP_ERRORS[kind](flat, binary, reduction="none").mean(dim=-1)
+        target = grid.to_points(cells.to(flat.dtype))
+    gaussian = gaussian_of("map_error", "target", target, grid, sigma_cells=sigma_cells, radius_sigmas=radius_sigmas)
+    wanted = grid.flatten("map_error", gaussian)
     return MAP_ERRORS[kind](flat, wanted.expand_as(flat), reduction="none").mean(dim=-1)
 
 
