@@ -8,6 +8,7 @@ from pathlib import Path
 from heatpoint.datasets.coco import open_coco, read_coco
 from heatpoint.datasets.deeplabcut import open_mirror_mouse, open_openfield_mouse, read_deeplabcut
 from heatpoint.datasets.faces300w import open_faces300w, read_faces300w, read_pts
+from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
 from heatpoint.datasets.sample import (
     PointSet,
@@ -22,6 +23,7 @@ from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synt
 DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
     "coco": open_coco,
     "faces300w": open_faces300w,
+    "lspet": open_lspet,
     "mirror_mouse": open_mirror_mouse,
     "mtfl": open_mtfl,
     "openfield_mouse": open_openfield_mouse,
@@ -37,6 +39,7 @@ __all__ = [
     "read_coco",
     "read_deeplabcut",
     "read_faces300w",
+    "read_lspet",
     "read_mtfl",
     "read_pts",
     "render_face",
