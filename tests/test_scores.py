@@ -729,7 +729,7 @@ def test_what_needs_a_lattice_refuses_points(call):
         ),
         (
             lambda z, g, y: scores.rounded_cross_entropy(z, g, y, label="rand"),
-            "rounded_cross_entropy: label must be one of ceil, expected, floor, random, round, got 'rand'. Did you mean random?",
+            "rounded_cross_entropy: label must be one of ceil, expected, floor, random, round, got 'rand'. Did you mean random or round?",
         ),
         (
             lambda z, g, y: scores.map_error(z, g, y, kind="mes"),
