@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import get_args
 
 from torch import nn
 
 from heatpoint._checks import message, one_of
+from heatpoint.models.heads import Head
 from heatpoint.models.map_network import MapNetwork
 from heatpoint.models.small import SmallNet
-
-Head = Literal["deconv", "concat"]
 
 # Our own networks: name -> builder from the number of maps. Every other name is a timm backbone.
 MODELS: dict[str, Callable[[int], nn.Module]] = {"small": SmallNet}
@@ -30,12 +29,15 @@ def make_model(
 
     Args:
         backbone: "small" for the fast default, or any convolutional backbone of timm by its name there ("resnet18",
-            "hrnet_w18", "mobilenetv2_100" …).
+            "hrnet_w18", "mobilenetv2_100" …), or "mobilenetv2_h3r", the stages of the latter that H3R uses (0.60 M
+            parameters with its head and 98 points).
         num_points: K.
         input_size: (width, height) in pixels, or one number for a square. A multiple of 4 for "small" and of the
             backbone's coarsest stride, mostly 32, for the others.
-        head: "deconv" (three deconvolutions, SimplePose) or "concat" (all resolutions concatenated, HRNet and H3R). None
-            takes "concat" for HRNets and "deconv" for the others. "small" has its own and takes none.
+        head: "deconv" (three deconvolutions, SimplePose), "concat" (all resolutions concatenated, HRNet for faces), "h3r"
+            (the same without biases, as H3R publishes it) or "branch" (the finest resolution of an HRNet, for poses).
+            None takes "concat" for HRNets, "h3r" for "mobilenetv2_h3r" and "deconv" for the others. "small" has its own
+            and takes none.
         pretrained: Start from timm's published ImageNet weights, which are downloaded once.
         channels_per_point: C; 2 for the two-channel head of Randomized Rounding, with logits (B, K, 2, h, w).
 
@@ -52,7 +54,7 @@ def make_model(
         if count < 1:
             raise ValueError(message("make_model", argument, "be at least 1", count))
     if head is not None:
-        one_of("make_model", "head", head, ("deconv", "concat"))
+        one_of("make_model", "head", head, get_args(Head))
     num_maps = num_points * channels_per_point
     if backbone in MODELS:
         if head is not None:
