@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command = tyro.cli(EvaluateCommand, prog="heatpoint evaluate", args=list(arguments))
 
-    from heatpoint.cli.tables import make_console, print_scores
+    from heatpoint.cli.printing import make_console, print_scores
     from heatpoint.training import evaluate
     from heatpoint.training.files import write_json
 

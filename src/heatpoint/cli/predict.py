@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from heatpoint._checks import message
-from heatpoint.cli.tables import check_folder
+from heatpoint.cli.printing import check_folder
 
 KEY = "heatpoint"  # Marks a file of predictions as ours.
 
@@ -45,7 +45,7 @@ class PredictCommand:
 def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command = tyro.cli(PredictCommand, prog="heatpoint predict", args=list(arguments))
-    from heatpoint.cli.tables import make_console
+    from heatpoint.cli.printing import make_console
     from heatpoint.datasets import load_image
     from heatpoint.inference import Predictor
     from heatpoint.inference.prediction import plot_all

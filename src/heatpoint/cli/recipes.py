@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from heatpoint.cli.tables import make_console
+from heatpoint.cli.printing import make_console
 from heatpoint.recipes import RECIPES
 
 

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> None:
     """Runs the verb."""
     command, recipe = parse(arguments)
 
-    from heatpoint.cli.tables import check_folder, make_console, print_scores
+    from heatpoint.cli.printing import check_folder, make_console, print_scores
     from heatpoint.training import fit
 
     console = make_console()
