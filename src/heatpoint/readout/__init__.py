@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from heatpoint.readout.cells import argmax, four_neighbours, top_k, window
-from heatpoint.readout.flip import flip_average
+from heatpoint.readout.flip import flip_average, flip_maps
 from heatpoint.readout.newton import dark
 from heatpoint.readout.shift import quarter_shift, second_maximum_shift
 from heatpoint.readout.soft import kernel_soft_argmax, soft_argmax
@@ -22,6 +22,7 @@ __all__ = [
     "argmax",
     "dark",
     "flip_average",
+    "flip_maps",
     "four_neighbours",
     "kernel_soft_argmax",
     "quarter_shift",
