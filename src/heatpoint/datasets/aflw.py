@@ -13,7 +13,6 @@ from heatpoint.datasets._faces import remark_count, require_paths
 from heatpoint.datasets._mat import read_mat
 from heatpoint.datasets.image_files import with_images
 from heatpoint.datasets.sample import PointSet, Sample, check_split, require_folder, resolve_data_root, settle
-from heatpoint.frames import FloatArray
 from heatpoint.skeleton import load_skeleton
 
 COUNTS = {"train": 20000, "test": 4386, "full": 4386, "front": 1314}
@@ -117,22 +116,18 @@ def _sample(folder: Path, values: dict[str, Any], index: int) -> Sample | str:
         return "must hold finite numbers"
     if left >= right or top >= bottom:
         return f"must hold a box of left < right and top < bottom, got {left:g} {right:g} {top:g} {bottom:g}"
+    annotated: npt.NDArray[np.bool_] = (points != 0).any(axis=1)
     return Sample(
         _image(folder, name),
         points,
-        _annotated(points),
+        annotated,
         (left, top, right, bottom),
         f"{index + 1}",
         group=name,
         tags=frozenset({"front"} if shown.all() else ()),
-        occluded=~shown,
+        occluded=~shown & annotated,
         ids={"face": index + 1},
     )
-
-
-def _annotated(points: FloatArray) -> npt.NDArray[np.bool_]:
-    annotated: npt.NDArray[np.bool_] = (points != 0).any(axis=1)
-    return annotated
 
 
 def _image(folder: Path, name: str) -> Path:
