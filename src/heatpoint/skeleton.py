@@ -24,7 +24,7 @@ Normalizer = tuple[tuple[int, ...], tuple[int, ...]] | Literal["box", "box_max",
 LENGTHS = ("box", "box_max", "box_diagonal", "given")
 
 FOLDER = Path(__file__).with_name("skeletons")
-KEYS = ("points", "edges", "swap_pairs", "sigmas", "normalizers", "default_normalizer", "about")
+KEYS = ("points", "edges", "swap_pairs", "sigmas", "normalizers", "default_normalizer", "upper_body", "about")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Skeleton:
             of the groups); "box", "box_max" or "box_diagonal" for √(w·h), max(w, h) or √(w² + h²) of the box; or "given" for
             the length that each sample gives under this name (`Sample.lengths`).
         default_normalizer: Name of the one to report first; "" is the first of `normalizers`.
+        upper_body: Indices of the upper half of the points, for half-body augmentation; empty where there are no halves.
 
     Raises:
         ValueError: With every problem found, in one line.
@@ -55,6 +56,7 @@ class Skeleton:
     sigmas: tuple[float, ...] | None = None
     normalizers: Mapping[str, Normalizer] = field(default_factory=dict)
     default_normalizer: str = ""
+    upper_body: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         problems = _problems(self)
@@ -90,6 +92,8 @@ class Skeleton:
         }
         if self.sigmas is not None:
             values["sigmas"] = list(self.sigmas)
+        if self.upper_body:  # Only where there is one: earlier releases know no such key.
+            values["upper_body"] = list(self.upper_body)
         return values
 
     @classmethod
@@ -130,10 +134,9 @@ def load_skeleton(name_or_path: str | Path) -> Skeleton:
     ('left_eye', 'right_eye')
     """
     path = Path(name_or_path)
-    if path.suffix != ".json":
-        path = FOLDER / f"{name_or_path}.json"
-        if not path.exists():
-            raise ValueError(unknown_name("load_skeleton", "name", str(name_or_path), skeleton_names()))
+    if path.suffix != ".json" and str(name_or_path) not in skeleton_names():
+        raise ValueError(unknown_name("load_skeleton", "name", str(name_or_path), skeleton_names()))
+    path = path if path.suffix == ".json" else FOLDER / f"{name_or_path}.json"
     if not path.exists():
         rule = "be an existing skeleton file"
         raise FileNotFoundError(message("load_skeleton", "path", rule, path, "Give a .json file or a known name."))
@@ -158,10 +161,8 @@ class _Reader:
 
     def __init__(self, values: object) -> None:
         self.problems: list[str] = []
-        self.values: Mapping[str, Any] = {}
-        if isinstance(values, Mapping):
-            self.values = values
-        else:
+        self.values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+        if not isinstance(values, Mapping):
             self.problems.append(f"it must be a JSON object, got {type(values).__name__}")
         unknown = [key for key in self.values if key not in KEYS]
         if unknown:
@@ -184,6 +185,7 @@ class _Reader:
             "sigmas": None if sigmas is None else tuple(float(s) for s in sigmas),
             "normalizers": self._normalizers(),
             "default_normalizer": str(self.values.get("default_normalizer", "")),
+            "upper_body": self._points("upper_body"),
         }
 
     def _pairs(self, key: str) -> tuple[tuple[int, ...], ...]:
@@ -192,6 +194,13 @@ class _Reader:
             self.problems.append(f"'{key}' must be a list of pairs of points")
             return ()
         return tuple(self._indices(key, pair) for pair in value)
+
+    def _points(self, key: str) -> tuple[int, ...]:
+        value = self.values.get(key, [])
+        if _is_list_of(value, (int, str)):
+            return self._indices(key, value)
+        self.problems.append(f"'{key}' must be a list of points")
+        return ()
 
     def _normalizers(self) -> dict[str, Any]:
         value = self.values.get("normalizers", {})
@@ -206,7 +215,7 @@ class _Reader:
                 result[name] = tuple(self._indices(f"normalizer {name}", group) for group in groups)
             else:
                 known = ", ".join(f'"{length}"' for length in LENGTHS)
-                self.problems.append(f'normalizer {name} must be {known} or two lists of points, got {groups!r}')
+                self.problems.append(f"normalizer {name} must be {known} or two lists of points, got {groups!r}")
         return result
 
     def _indices(self, key: str, points: Sequence[int | str]) -> tuple[int, ...]:
@@ -243,7 +252,7 @@ def _problems(skeleton: Skeleton) -> list[str]:
                 rule = "a point has one mirror partner"
                 problems.append(f"swap pairs {partners[point]} and {pair} share {names[point]!r}, but {rule}")
             partners[point] = pair
-    return problems + _sigma_problems(skeleton) + _normalizer_problems(skeleton)
+    return problems + _sigma_problems(skeleton) + _normalizer_problems(skeleton) + _upper_body_problems(skeleton)
 
 
 def _pair_problems(kind: str, pair: Sequence[int], names: Sequence[str]) -> list[str]:
@@ -257,11 +266,19 @@ def _pair_problems(kind: str, pair: Sequence[int], names: Sequence[str]) -> list
 
 
 def _sigma_problems(skeleton: Skeleton) -> list[str]:
-    if skeleton.sigmas is None:
-        return []
-    if len(skeleton.sigmas) != len(skeleton.names):
-        return [f"there must be one sigma per point ({len(skeleton.names)}), got {len(skeleton.sigmas)}"]
-    return [] if all(s > 0 for s in skeleton.sigmas) else ["sigmas must be greater than 0"]
+    sigmas, number = skeleton.sigmas, len(skeleton.names)
+    if sigmas is not None and len(sigmas) != number:
+        return [f"there must be one sigma per point ({number}), got {len(sigmas)}"]
+    return [] if all(s > 0 for s in sigmas or ()) else ["sigmas must be greater than 0"]
+
+
+def _upper_body_problems(skeleton: Skeleton) -> list[str]:
+    upper, number = skeleton.upper_body, len(skeleton.names)
+    if any(not 0 <= point < number for point in upper) or len(set(upper)) != len(upper):
+        return [f"upper_body must hold indices from 0 to {number - 1}, each once"]
+    divided = [pair for pair in skeleton.swap_pairs if len({point in upper for point in pair}) > 1]
+    whole = ["upper_body must leave points to the lower half"] if upper and len(upper) == number else []
+    return whole + [f"upper_body must hold both or none of swap pair {tuple(pair)}" for pair in divided]
 
 
 def _normalizer_problems(skeleton: Skeleton) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heatpoint.datasets import DATASETS, read_coco
+from heatpoint.datasets import DATASETS, read_coco, read_coco_detections
 from heatpoint.skeleton import Skeleton, load_skeleton
 
 BBOX = "must hold a bbox of x, y and a width and height of at least 0"
@@ -52,6 +52,50 @@ def test_one_sample_per_object(tmp_path: Path) -> None:
     assert points.split == "val"
 
 
+def test_what_the_set_says_of_an_object_beside_its_points(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        record(area=12.5, num_keypoints=2, segmentation=[[1, 2, 3, 4, 5, 6]]),
+        record(id=8, iscrowd=1, area=90),
+        record(id=9, keypoints=[0] * 9, num_keypoints=0),
+    )
+    points = read_coco(path, tmp_path, THREE)
+    (only,) = points.samples
+    assert (only.area, only.ids, only.score) == (12.5, {"image_id": 1, "annotation_id": 5}, None)
+    assert only.occluded is not None
+    assert only.occluded.tolist() == [False, False, True]
+    assert [r["id"] for r in points.annotations] == [5, 8, 9]
+    assert points.annotations[0] == record(area=12.5, num_keypoints=2)
+    assert read_coco(write(tmp_path, record()), tmp_path, THREE).samples[0].area is None
+
+
+def test_annotations_are_those_of_the_category(tmp_path: Path) -> None:
+    named = [{"id": 4, "name": "box"}, {"id": 7, "name": "mouse"}]
+    path = write(tmp_path, record(category_id=7), record(id=6, category_id=4, iscrowd=1), categories=named)
+    assert [r["id"] for r in read_coco(path, tmp_path, THREE, category="mouse").annotations] == [5]
+    assert [r["id"] for r in read_coco(path, tmp_path, THREE).annotations] == [5, 6]
+
+
+def test_a_list_takes_all_problems(tmp_path: Path) -> None:
+    path = write(tmp_path, record(), record(id=6, image_id=2), record(id=77, bbox=5), record(id=78, image_id=7))
+    (tmp_path / "y.jpg").unlink()
+    found: list[str] = ["of another set"]
+    points = read_coco(path, tmp_path, THREE, problems=found)
+    assert [s.key for s in points.samples] == ["x.jpg#5"]
+    assert found == [
+        "of another set",
+        f"annotation 77 {BBOX}",
+        "annotation 78 refers to the unknown image 7",
+        f"image {tmp_path / 'y.jpg'} is missing",
+    ]
+    path = write(tmp_path, record())
+    found = []
+    assert len(read_coco(path, tmp_path, THREE, min_visible=3, problems=found)) == 0
+    assert found == [
+        f"read_coco: annotations must hold an object with at least 3 annotated points, got none in {path}."
+    ]
+
+
 def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, record(), record(id=9, keypoints=[0] * 9, bbox=None))
     assert len(read_coco(path, tmp_path, THREE, min_visible=0)) == 2
@@ -71,6 +115,7 @@ def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None
         ({"keypoints": [None] * 9}, "must hold finite keypoint numbers"),
         ({"keypoints": [10**400] * 9}, "must hold finite keypoint numbers"),
         ({"image_id": [1]}, "refers to the unknown image [1]"),
+        *(({"area": area}, "must hold an area of at least 0") for area in (-1, "2", [1])),
         *(({"bbox": box}, BBOX) for box in ([1, 2, -3, 4], 5, "1 2 3 4", [1, 2, 3, "4"], [1, 2, 3])),
     ],
 )
@@ -167,10 +212,115 @@ def test_the_download_is_found_by_its_folders(tmp_path: Path) -> None:
     path.rename(path.with_name("person_keypoints_val2017.json"))
     (tmp_path / "coco/val2017/x.jpg").touch()
     assert DATASETS["coco"](tmp_path, "test").split == "test"
-    with pytest.raises(ValueError, match="coco: split must be one of test, train, val, got 'all'"):
+    with pytest.raises(ValueError, match="coco: split must be one of detected, test, train, val, got 'all'"):
         DATASETS["coco"](tmp_path, "all")
     points = DATASETS["coco"](tmp_path, "val")
     assert points.samples[0].image == tmp_path / "coco/val2017/x.jpg"
+
+
+def detection(**changes: Any) -> dict[str, Any]:
+    return {"image_id": 1, "category_id": 1, "bbox": [-2.5, 1, 14, 5.5], "score": 0.75, **changes}
+
+
+def write_detections(folder: Path, *detections: Any) -> Path:
+    path = folder / "detections.json"
+    path.write_text(json.dumps(list(detections)))
+    return path
+
+
+def test_one_sample_per_detected_box(tmp_path: Path) -> None:
+    person = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
+    annotations = write(tmp_path, record(category_id=1), record(id=8, iscrowd=1, category_id=1), categories=person)
+    path = write_detections(
+        tmp_path, detection(), detection(score=0.25, image_id=2), detection(category_id=3), detection(category_id=2)
+    )
+    points = read_coco_detections(path, annotations, tmp_path, THREE, category="person")
+    first, second = points.samples
+    # Unlike annotated boxes, detected ones are not cut to the image.
+    assert (first.box, first.score, first.area) == ((-2.5, 1, 10.5, 5.5), 0.75, None)
+    assert (first.key, second.key, first.group) == ("x.jpg@0", "y.jpg@1", "x.jpg")
+    assert first.ids == {"image_id": 1}
+    assert not first.visible.any()
+    assert first.points.shape == (3, 2)
+    assert [r["id"] for r in points.annotations] == [5, 8]
+    assert points.split == "detected"
+    assert points.protocol["boxes"] == "detections.json, scores of at least 0"
+    assert len(read_coco_detections(path, annotations, tmp_path, THREE)) == 3
+    above = read_coco_detections(path, annotations, tmp_path, THREE, min_score=0.75, split="s", name="n")
+    assert [s.score for s in above.samples] == [0.75, 0.75]
+    assert (above.split, above.name) == ("s", "n")
+    with pytest.raises(ValueError, match=r"detections must hold a box with a score of at least 0\.8, got none in"):
+        read_coco_detections(path, annotations, tmp_path, THREE, min_score=0.8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"image_id": 7}, "refers to the unknown image 7"),
+        ({"bbox": [1, 2, 3]}, BBOX),
+        ({"score": "high"}, "must hold a score"),
+    ],
+)
+def test_broken_detections_are_numbered(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    annotations, path = write(tmp_path, record()), write_detections(tmp_path, detection(), detection(**changes))
+    with pytest.raises(ValueError) as caught:
+        read_coco_detections(path, annotations, tmp_path, THREE)
+    assert str(caught.value).startswith(f"{path}: detection 1 {problem}. A detection is an object of image_id")
+    found: list[str] = []
+    assert len(read_coco_detections(path, annotations, tmp_path, THREE, problems=found)) == 1
+    assert found == [f"detection 1 {problem}"]
+
+
+def test_detections_of_another_form(tmp_path: Path) -> None:
+    annotations, path = write(tmp_path, record()), tmp_path / "d.json"
+    with pytest.raises(
+        FileNotFoundError, match=r"read_coco_detections: detections must be an existing file, got .*d\.json"
+    ):
+        read_coco_detections(path, annotations, tmp_path, THREE)
+    path.write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"read_coco_detections: .*d\.json must be a list of objects, got another form\."
+    ):
+        read_coco_detections(path, annotations, tmp_path, THREE)
+    with pytest.raises(TypeError, match=r"read_coco_detections: min_score must be a number, got 'low'\."):
+        read_coco_detections(path, annotations, tmp_path, THREE, min_score="low")  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="Check image_root"):
+        read_coco_detections(path, annotations, tmp_path / "none", THREE)
+
+
+def test_the_download_with_published_detections_and_nested_images(tmp_path: Path) -> None:
+    root = tmp_path / "coco"
+    for folder in ("annotations", "images/val2017", "person_detection_results"):
+        (root / folder).mkdir(parents=True)
+    person = [{"id": 1, "name": "person"}]
+    path = write(root / "annotations", record(keypoints=[1, 2, 2] * 17, category_id=1), categories=person)
+    path.rename(path.with_name("person_keypoints_val2017.json"))
+    (root / "images/val2017/x.jpg").touch()
+    boxes = write_detections(root / "person_detection_results", detection())
+    boxes.rename(boxes.with_name("COCO_val2017_detections_AP_H_56_person.json"))
+    points = DATASETS["coco"](tmp_path, "detected")
+    assert points.samples[0].image == root / "images/val2017/x.jpg"
+    assert points.samples[0].score == 0.75
+
+
+def test_real_detections(data_root: Path) -> None:
+    folder = data_root / "samples/coco"
+    annotations = folder / "test_coco.json"
+    points = read_coco_detections(folder / "test_coco_det_AP_H_56.json", annotations, folder, category="person")
+    assert len(points) == 118
+    assert {s.ids["image_id"] for s in points.samples} == {785, 40083, 196141, 197388}
+    assert len(points.annotations) == 14
+    # The best detection of the skier lies over her annotated box.
+    best = max((s for s in points.samples if s.ids["image_id"] == 785), key=lambda s: s.score or 0)
+    assert best.box is not None
+    assert np.allclose(best.box, (280.79, 44.73, 498.49, 390.41), atol=16)
+    assert len(read_coco_detections(folder / "test_coco_det_AP_H_56.json", annotations, folder, min_score=0.9)) < 20
+
+
+def test_body_points_of_the_whole_body_set(data_root: Path) -> None:
+    folder = data_root / "samples/coco"
+    whole, body = read_coco(folder / "test_coco_wholebody.json", folder), read_coco(folder / "test_coco.json", folder)
+    assert [s.points.tolist() for s in whole.samples] == [s.points.tolist() for s in body.samples]
 
 
 def test_real_sample(data_root: Path) -> None:
@@ -182,3 +332,6 @@ def test_real_sample(data_root: Path) -> None:
     assert first.points[0].tolist() == [367, 81]
     assert first.box is not None
     assert np.allclose(first.box, (280.79, 44.73, 498.49, 390.41), atol=1e-9)
+    assert first.area == 27789.11055
+    assert first.ids["annotation_id"] == 442619
+    assert len(points.annotations) == 14
