@@ -27,20 +27,30 @@ def difference(points: Tensor, target: Tensor, support: Support) -> Tensor:
     return torch.stack([_wrap(delta[..., axis], axis, support) for axis in range(support.ndim)], dim=-1)
 
 
-def norm(delta: Tensor, distance: Distance) -> Tensor:
+def norm(delta: Tensor, distance: Distance, axis_weight: Tensor | None = None) -> Tensor:
     """The length of displacements (…, D), as (…): l1, smooth_l1 and squared sum over coordinates, l2 is Euclidean.
 
-    The derivative of l2 at a displacement of exactly 0 is 0.
+    The derivative of l2 at a displacement of exactly 0 is 0. Weights of the coordinates, (…, D), have a meaning in sums only.
     """
+    if axis_weight is not None:
+        return (_per_axis(delta, distance) * axis_weight).sum(dim=-1)
     return root((delta**2).sum(dim=-1)) if distance == "l2" else _per_axis(delta, distance).sum(dim=-1)
 
 
-def mean_distance(weights: Tensor, support: Support, target: Tensor, distance: Distance) -> Tensor:
-    """Σ_i w_i d(y_i, target) over the cells, (*batch), for weights (*batch, cells) and a target (*batch, D)."""
+def mean_distance(
+    weights: Tensor, support: Support, target: Tensor, distance: Distance, axis_weight: Tensor | None = None
+) -> Tensor:
+    """Σ_i w_i d(y_i, target) over the cells, (*batch), for weights (*batch, cells) and a target (*batch, D).
+
+    Weights of the coordinates, (*batch, D), have a meaning for the distances that are sums over them.
+    """
     deltas = deviations(target, support)
     if distance != "l2":
         rows = marginals(weights, support)
-        return sum_axes([(m * _per_axis(d, distance)).sum(dim=-1) for m, d in zip(rows, deltas, strict=True)])
+        terms = [(m * _per_axis(d, distance)).sum(dim=-1) for m, d in zip(rows, deltas, strict=True)]
+        if axis_weight is not None:
+            terms = [term * axis_weight[..., axis] for axis, term in enumerate(terms)]
+        return sum_axes(terms)
     return (weights * root(sum_squares(deltas, support))).sum(dim=-1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heatpoint._checks import check_tensor, message, one_of, value_checks_enabled
 from heatpoint._distances import DISTANCES
-from heatpoint._numerics import full_precision
+from heatpoint._numerics import full_precision, promote
 from heatpoint.basis import check_basis_on_points, make_basis
 from heatpoint.confidence import CONFIDENCES, covariance
 from heatpoint.localizers._options import (
@@ -28,7 +28,7 @@ from heatpoint.localizers._options import (
 from heatpoint.readout import READOUTS
 from heatpoint.schedules import Constant, make_schedule
 from heatpoint.scores import CENTERS, LABELS, MAP_ERRORS
-from heatpoint.scores._inputs import fit_target
+from heatpoint.scores._inputs import BY_AXIS, fit_target
 from heatpoint.support import Grid, Points, Support, check_grid, check_support
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -89,15 +89,37 @@ class Localizer(ABC):
     @abstractmethod
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor: ...
 
+    def _score_by_axis(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The score with weights (*batch, D) of the coordinates, in the localizers whose error is a sum over them."""
+        rule = f"hold one number per point, {tuple(axis_weight.shape[:-1])}: the loss is no sum over coordinates"
+        remedy = "soft_argmax, its regularised forms, discrete_expectation and sampling_argmax take one per coordinate."
+        raise ValueError(message(self.name, "weight", rule, tuple(axis_weight.shape), remedy))
+
+    @property
+    def weighs_axes(self) -> bool:
+        """Whether `loss` takes a weight per coordinate: points whose depth is unknown can then be trained on in volumes."""
+        by_axis = type(self)._score_by_axis is not Localizer._score_by_axis
+        return by_axis and getattr(self, "distance", "l1") in BY_AXIS
+
     @full_precision
     def score(
         self, logits: Tensor, target: Tensor, *, progress: float = 0.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """The loss of each map, (*batch), unreduced. Arguments as in `loss`."""
+        self._check_progress(progress)
+        return self._score(logits, target, progress, generator)
+
+    def _check_progress(self, progress: float) -> None:
         if not 0 <= progress <= 1:
             rule, remedy = "lie in [0, 1]", "It is the share of the training that is done."
             raise ValueError(message(self.name, "progress", rule, progress, remedy))
-        return self._score(logits, target, progress, generator)
 
     @full_precision
     def loss(
@@ -111,10 +133,15 @@ class Localizer(ABC):
     ) -> Tensor:
         """The weighted mean of the scores: Σ w · score / Σ w.
 
+        With a weight per coordinate: Σ_n Σ_a w_na d(Δ_na) / Σ_n max_a w_na, so that points of which only x and y are known (w =
+        1, 1, 0) give the loss of x and y alone, and no gradient along z. The published code divides by Σ_n Σ_a w_na / D, which
+        differs by a factor. A regularizer, which needs no target, has the weight max_a w_na.
+
         Args:
             logits: (*batch, *grid.shape).
             target: (*batch, D), in the grid's coordinates. Where the weight is 0 it may be anything, NaN included.
-            weight: Broadcasts to (*batch): numbers of at least 0, or whether the point is visible. None means 1.
+            weight: Broadcasts to (*batch): numbers of at least 0, or whether the point is visible. None means 1. Or, in the
+            localizers that `weighs_axes`, broadcasts to (*batch, D) with all its dimensions: one number per coordinate.
             progress: Share of the training that is done, in [0, 1]; drives the schedules.
             generator: Source of randomness.
 
@@ -125,29 +152,38 @@ class Localizer(ABC):
             ValueError: If the shapes disagree, progress lies outside [0, 1] or (HEATPOINT_CHECK=1) a weight is negative.
         """
         flat = self.grid.flatten(self.name, logits)
-        batch = tuple(flat.shape[:-1])
+        batch = self._batch_of(flat)
         check_tensor(self.name, "target", target)
         target = fit_target(self.name, batch, self.grid, target, target.dtype).expand(*batch, -1)
         if weight is None:
             score = self.score(logits, target, progress=progress, generator=generator)
             return score.sum() / max(score.numel(), 1)
-        weight = _fit_weight(self.name, weight, batch)
+        by_axis = isinstance(weight, Tensor) and weight.ndim > len(batch) and weight.shape[-1] == self.grid.ndim
+        weight = _fit_weight(self.name, weight, (*batch, self.grid.ndim) if by_axis else batch)
         counts = weight > 0
         # A target that does not count may be anything, and 0 times its score must still be 0, in the gradient too.
-        target = torch.where(counts[..., None], target, self._center(target))
-        score = self.score(logits, target, progress=progress, generator=generator)
-        total = weight.to(score.dtype).sum()
-        return (torch.where(counts, score, 0.0) * weight).sum() / torch.where(total > 0, total, 1.0)
+        target = torch.where(counts if by_axis else counts[..., None], target, self._center(target))
+        if by_axis:
+            self._check_progress(progress)
+            total = weight.amax(dim=-1).sum()
+            weighted = self._score_by_axis(logits, target, weight.to(promote(logits).dtype), progress, generator)
+            weighted = torch.where(counts.any(dim=-1), weighted, 0.0)
+        else:
+            weighted = torch.where(counts, self.score(logits, target, progress=progress, generator=generator), 0.0)
+            weighted, total = weighted * weight, weight.to(weighted.dtype).sum()
+        return weighted.sum() / torch.where(total > 0, total, 1.0)
 
     @full_precision
     def locate(self, logits: Tensor) -> Located:
         """The points of maps (*batch, *grid.shape), how sure they are, and their covariance."""
+        logits = self._read(logits)
         points = self._points(logits)
         return Located(points, self._confidence(logits, points), self._covariance(logits))
 
     @full_precision
     def confidence(self, logits: Tensor) -> Tensor:
         """How sure maps (*batch, *grid.shape) are, (*batch); larger is surer."""
+        logits = self._read(logits)
         return self._confidence(logits, self._points(logits))
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,6 +240,14 @@ class Localizer(ABC):
         basis = getattr(self, "basis", None)
         return "uniform" if basis is None and isinstance(self.grid, Grid) else basis
 
+    def _batch_of(self, flat: Tensor) -> tuple[int, ...]:
+        """The batch of flattened maps: one point for each."""
+        return tuple(flat.shape[:-1])
+
+    def _read(self, logits: Tensor) -> Tensor:
+        """The maps that are read, (*batch, *grid.shape), among those that the network emits."""
+        return logits
+
     def _map_logits(self, logits: Tensor) -> Tensor:
         """The logits whose softmax is the map as a distribution."""
         return logits
@@ -235,7 +279,7 @@ def _fit_weight(function: str, weight: Tensor, batch: tuple[int, ...]) -> Tensor
     except RuntimeError:
         fits = False
     if not fits:
-        remedy = "One weight per point, without a dimension for its coordinates."
+        remedy = "One weight per point, or one per coordinate with all dimensions written out."
         raise ValueError(message(function, "weight", f"broadcast to the batch {batch}", tuple(weight.shape), remedy))
     if value_checks_enabled() and not bool((weight >= 0).all()):
         raise ValueError(message(function, "weight", "be at least 0", float(weight.min())))

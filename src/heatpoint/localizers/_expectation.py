@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -34,8 +35,26 @@ class SoftArgmax(Localizer):
     sign_gradient: bool = False
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+        return self._error(logits, target)
+
+    def _score_by_axis(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        return self._error(logits, target, axis_weight)
+
+    def _error(self, logits: Tensor, target: Tensor, axis_weight: Tensor | None = None) -> Tensor:
         return scores.error_of_expectation(
-            logits, self.grid, target, distance=self.distance, sign_gradient=self.sign_gradient
+            logits,
+            self.grid,
+            target,
+            distance=self.distance,
+            sign_gradient=self.sign_gradient,
+            axis_weight=axis_weight,
         )
 
 
@@ -64,7 +83,24 @@ class RegularizedSoftArgmax(Localizer):
             remedy = "A point set has no extent to measure in."
             raise ValueError(message(self.name, "unit", "be 'input' on Points", repr(value), remedy))
 
-    def _error(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+        return self._error(logits, target) + self._regularizer(logits)
+
+    def _score_by_axis(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        regularizer = self._regularizer(logits) * axis_weight.amax(dim=-1)
+        return self._error(logits, target, axis_weight) + regularizer
+
+    @abstractmethod
+    def _regularizer(self, logits: Tensor) -> Tensor: ...
+
+    def _error(self, logits: Tensor, target: Tensor, axis_weight: Tensor | None = None) -> Tensor:
         grid: Support = self.grid
         if isinstance(grid, Grid) and self.unit == "map":
             per_cell = tuple(1 / length for length in grid.lengths)
@@ -72,7 +108,12 @@ class RegularizedSoftArgmax(Localizer):
             target = unit_grid.to_points(grid.to_cells(target.to(promote(logits).dtype)))
             grid = unit_grid
         return scores.error_of_expectation(
-            logits, grid, target, distance=self.distance, sign_gradient=self.sign_gradient
+            logits,
+            grid,
+            target,
+            distance=self.distance,
+            sign_gradient=self.sign_gradient,
+            axis_weight=axis_weight,
         )
 
 
@@ -88,9 +129,8 @@ class SoftArgmaxVariance(RegularizedSoftArgmax):
     target_variance: float = field(default=4.0, metadata=_AT_LEAST_0)
     regularizer_weight: float = field(default=1.0, metadata=_AT_LEAST_0)
 
-    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        regularizer = variance_regularizer(logits, self.grid, target_variance=self.target_variance)
-        return self._error(logits, target) + self.regularizer_weight * regularizer
+    def _regularizer(self, logits: Tensor) -> Tensor:
+        return self.regularizer_weight * variance_regularizer(logits, self.grid, target_variance=self.target_variance)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -106,11 +146,10 @@ class SoftArgmaxJS(RegularizedSoftArgmax):
     regularizer_weight: float = field(default=0.1, metadata=_AT_LEAST_0)
     detach_mean: bool = False
 
-    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        regularizer = jensen_shannon_regularizer(
+    def _regularizer(self, logits: Tensor) -> Tensor:
+        return self.regularizer_weight * jensen_shannon_regularizer(
             logits, self.grid, sigma_cells=self.sigma_cells, detach_mean=self.detach_mean
         )
-        return self._error(logits, target) + self.regularizer_weight * regularizer
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -126,6 +165,18 @@ class DiscreteExpectation(Localizer):
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
         return scores.expected_error(logits, self.grid, target, basis=None, distance=self.distance)
+
+    def _score_by_axis(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        return scores.expected_error(
+            logits, self.grid, target, basis=None, distance=self.distance, axis_weight=axis_weight
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -146,6 +197,26 @@ class SamplingArgmax(Localizer):
     memory: Literal["normal", "low"] = "normal"
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+        return self._error(logits, target, None, progress, generator)
+
+    def _score_by_axis(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        return self._error(logits, target, axis_weight, progress, generator)
+
+    def _error(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
         return scores.expected_error(
             logits,
             self.grid,
@@ -158,4 +229,5 @@ class SamplingArgmax(Localizer):
             generator=generator,
             sign_gradient=self.sign_gradient,
             memory=self.memory,
+            axis_weight=axis_weight,
         )

@@ -14,13 +14,19 @@ from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
 from heatpoint.sampling import Noise, samples_of
-from heatpoint.scores._inputs import BasisLike, flat_and_target
+from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
 
 
 @full_precision
 def error_of_expectation(
-    logits: Tensor, grid: Support, target: Tensor, *, distance: Distance = "l1", sign_gradient: bool = False
+    logits: Tensor,
+    grid: Support,
+    target: Tensor,
+    *,
+    distance: Distance = "l1",
+    sign_gradient: bool = False,
+    axis_weight: Tensor | None = None,
 ) -> Tensor:
     """The distance from the soft-argmax to the target: d(Σ_i π_i y_i, y_t) (Sampling-Argmax, Eq. 1 and 2).
 
@@ -32,12 +38,14 @@ def error_of_expectation(
         target: (*batch, D), in the grid's coordinates.
         distance: "l1", "smooth_l1" (quadratic within 1 unit) and "squared" sum over coordinates, "l2" is Euclidean.
         sign_gradient: The published code's gradient of the expectation, see `heatpoint.soft_argmax`.
+        axis_weight: Weights of the coordinates, broadcasting to (*batch, D), for the distances that are sums over them; 0 leaves
+            a coordinate out of the score and of the gradient. None means 1.
 
     Returns:
         (*batch). Gradients flow to logits and target.
 
     Raises:
-        ValueError: If the shapes disagree or distance is unknown.
+        ValueError: If the shapes disagree, distance is unknown, or "l2" is given weights of coordinates.
 
     >>> from heatpoint.support import Grid
     >>> error_of_expectation(torch.zeros(1, 4), Grid((4,), stride=2, offset=0), torch.tensor([[2.5]]))
@@ -45,8 +53,9 @@ def error_of_expectation(
     """
     flat, target = flat_and_target("error_of_expectation", logits, grid, target)
     one_of("error_of_expectation", "distance", distance, DISTANCES)
+    axis_weight = fit_axis_weight("error_of_expectation", axis_weight, tuple(flat.shape[:-1]), grid, distance)
     points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
-    return norm(difference(points, target, grid), distance)
+    return norm(difference(points, target, grid), distance, axis_weight)
 
 
 @full_precision
@@ -64,6 +73,7 @@ def expected_error(
     noise: Noise | None = None,
     sign_gradient: bool = False,
     memory: Literal["normal", "low"] = "normal",
+    axis_weight: Tensor | None = None,
 ) -> Tensor:
     """The expected distance from the map's point to the target: E d(Y, y_t).
 
@@ -99,12 +109,16 @@ def expected_error(
         noise: Recorded draws to replay.
         sign_gradient: The published code's gradient; needs num_samples.
         memory: "low" keeps nothing of size num_samples × cells for the backward pass.
+        axis_weight: Weights of the coordinates, broadcasting to (*batch, D), for the distances that are sums over them; 0 leaves
+            a coordinate out of the score and of the gradient. None means 1. Not
+            with a basis without num_samples.
 
     Returns:
         (*batch). Gradients flow to logits and target.
 
     Raises:
-        ValueError: If the shapes disagree, a name is unknown, or sign_gradient is asked of an exact expectation.
+        ValueError: If the shapes disagree, a name is unknown, sign_gradient is asked of an exact expectation, or weights of
+            coordinates of what is no sum over them.
 
     >>> from heatpoint.support import Grid
     >>> logits, grid = torch.tensor([[0.0, 0.0]]), Grid((2,), offset=0)
@@ -115,6 +129,7 @@ def expected_error(
     """
     flat, target = flat_and_target("expected_error", logits, grid, target)
     one_of("expected_error", "distance", distance, DISTANCES)
+    axis_weight = fit_axis_weight("expected_error", axis_weight, tuple(flat.shape[:-1]), grid, distance)
     if num_samples is not None or noise is not None:
         samples = samples_of(
             "expected_error",
@@ -129,10 +144,13 @@ def expected_error(
             sign_gradient=sign_gradient,
             memory=memory,
         )
-        return norm(difference(samples, target, grid), distance).mean(dim=0)
+        return norm(difference(samples, target, grid), distance, axis_weight).mean(dim=0)
     if sign_gradient:
         remedy = "The exact expectation has a gradient of its own; give num_samples to sample."
         raise ValueError(message("expected_error", "sign_gradient", "be False without num_samples", True, remedy))
     if basis is None:
-        return mean_distance(probabilities("expected_error", flat), grid, target, distance)
+        return mean_distance(probabilities("expected_error", flat), grid, target, distance, axis_weight)
+    if axis_weight is not None:
+        remedy = "Give num_samples, or basis=None for the cells alone."
+        raise ValueError(message("expected_error", "axis_weight", "be None for an exact mixture", "weights", remedy))
     return Density._on_behalf_of("expected_error", logits, grid, basis=basis).expected_distance(target, distance)

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message
+from heatpoint._checks import check_tensor, message
+from heatpoint._distances import Distance
 from heatpoint._numerics import promote
 from heatpoint.basis import Basis
 from heatpoint.support import Support, check_support
+
+# Distances that are sums over the coordinates, so that each coordinate can have a weight of its own.
+BY_AXIS: tuple[Distance, ...] = ("l1", "smooth_l1", "squared")
 
 BasisLike = str | Basis | Mapping[str, Any]
 
@@ -43,3 +47,23 @@ def fit_target(
         rule = f"have the batch dimensions of the maps, {batch}, before its last"
         raise ValueError(message(function, argument, rule, tuple(target.shape)))
     return target.to(dtype)
+
+
+def fit_axis_weight(
+    function: str, axis_weight: Tensor | None, batch: tuple[int, ...], grid: Support, distance: Distance
+) -> Tensor | None:
+    """Weights of the coordinates as they are; raises ValueError unless they are (…, D) and the distance is a sum over them."""
+    if axis_weight is None:
+        return None
+    if distance not in BY_AXIS:
+        remedy = f"Take one of {', '.join(BY_AXIS)}, which are sums over coordinates."
+        raise ValueError(message(function, "axis_weight", f"be None for distance {distance!r}", "weights", remedy))
+    check_tensor(function, "axis_weight", axis_weight)
+    try:
+        fits = tuple(torch.broadcast_shapes(axis_weight.shape, (*batch, grid.ndim))) == (*batch, grid.ndim)
+    except RuntimeError:
+        fits = False
+    if not fits or axis_weight.shape[-1:] != (grid.ndim,):
+        rule = f"broadcast to {(*batch, grid.ndim)}, one weight per coordinate"
+        raise ValueError(message(function, "axis_weight", rule, tuple(axis_weight.shape)))
+    return axis_weight
