@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from heatpoint.datasets.coco import open_coco, read_coco
+from heatpoint.datasets.aflw import open_aflw, read_aflw
+from heatpoint.datasets.aflw2000 import open_aflw2000, read_aflw2000
+from heatpoint.datasets.coco import open_coco, read_coco, read_coco_detections
+from heatpoint.datasets.cofw import open_cofw, read_cofw
+from heatpoint.datasets.cofw68 import open_cofw68, read_cofw68, read_cofw68_annotations
 from heatpoint.datasets.deeplabcut import open_mirror_mouse, open_openfield_mouse, read_deeplabcut
-from heatpoint.datasets.faces300w import open_faces300w, read_faces300w, read_pts
+from heatpoint.datasets.dlib_xml import read_dlib_xml
+from heatpoint.datasets.faces300vw import open_faces300vw, read_faces300vw
+from heatpoint.datasets.faces300w import open_faces300w, open_w300, read_faces300w, read_pts, read_w300
+from heatpoint.datasets.faces300wlp import open_faces300wlp, read_faces300wlp
+from heatpoint.datasets.lapa import open_lapa, read_lapa
 from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
+from heatpoint.datasets.pts import read_pts_folder
 from heatpoint.datasets.sample import (
     PointSet,
     Sample,
@@ -19,15 +28,27 @@ from heatpoint.datasets.sample import (
     resolve_data_root,
 )
 from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
+from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
+from heatpoint.datasets.wflw import open_wflw, read_wflw
 
 DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
+    "aflw": open_aflw,
+    "aflw2000": open_aflw2000,
     "coco": open_coco,
+    "cofw": open_cofw,
+    "cofw68": open_cofw68,
+    "faces300vw": open_faces300vw,
     "faces300w": open_faces300w,
+    "faces300wlp": open_faces300wlp,
+    "lapa": open_lapa,
     "lspet": open_lspet,
     "mirror_mouse": open_mirror_mouse,
     "mtfl": open_mtfl,
     "openfield_mouse": open_openfield_mouse,
+    "synthetic_bodies": open_synthetic_bodies,
     "synthetic_faces": open_synthetic_faces,
+    "w300": open_w300,
+    "wflw": open_wflw,
 }
 
 __all__ = [
@@ -36,14 +57,29 @@ __all__ = [
     "Sample",
     "grouped_split",
     "load_image",
+    "read_aflw",
+    "read_aflw2000",
     "read_coco",
+    "read_coco_detections",
+    "read_cofw",
+    "read_cofw68",
+    "read_cofw68_annotations",
     "read_deeplabcut",
+    "read_dlib_xml",
+    "read_faces300vw",
     "read_faces300w",
+    "read_faces300wlp",
+    "read_lapa",
     "read_lspet",
     "read_mtfl",
     "read_pts",
+    "read_pts_folder",
+    "read_w300",
+    "read_wflw",
+    "render_body",
     "render_face",
     "require_folder",
     "resolve_data_root",
+    "synthetic_bodies",
     "synthetic_faces",
 ]

@@ -2,5 +2,7 @@
 
 from heatpoint.models.build import MODELS, make_model
 from heatpoint.models.map_network import MapNetwork
+from heatpoint.models.published import FAMILIES, load_published, published_names
+from heatpoint.models.volume import VolumeNetwork
 
-__all__ = ["MODELS", "MapNetwork", "make_model"]
+__all__ = ["FAMILIES", "MODELS", "MapNetwork", "VolumeNetwork", "load_published", "make_model", "published_names"]

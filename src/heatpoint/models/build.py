@@ -11,6 +11,7 @@ from heatpoint._checks import message, one_of
 from heatpoint.models.heads import Head
 from heatpoint.models.map_network import MapNetwork
 from heatpoint.models.small import SmallNet
+from heatpoint.models.volume import VolumeNetwork
 
 # Our own networks: name -> builder from the number of maps. Every other name is a timm backbone.
 MODELS: dict[str, Callable[[int], nn.Module]] = {"small": SmallNet}
@@ -24,6 +25,7 @@ def make_model(
     head: Head | None = None,
     pretrained: bool = False,
     channels_per_point: int = 1,
+    depth: int = 0,
 ) -> MapNetwork:
     """Makes a model that takes images (B, 3, H, W) in [0, 1] to logits (B, K, h, w) at 1/4 of the input's resolution.
 
@@ -40,6 +42,7 @@ def make_model(
             and takes none.
         pretrained: Start from timm's published ImageNet weights, which are downloaded once.
         channels_per_point: C; 2 for the two-channel head of Randomized Rounding, with logits (B, K, 2, h, w).
+        depth: Cells along depth of a volume, with logits (B, K, depth, h, w); 0 for maps. See `VolumeNetwork`.
 
     Raises:
         ValueError: If a name is unknown (the nearest are offered) or a size does not fit.
@@ -55,7 +58,10 @@ def make_model(
             raise ValueError(message("make_model", argument, "be at least 1", count))
     if head is not None:
         one_of("make_model", "head", head, get_args(Head))
-    num_maps = num_points * channels_per_point
+    if depth < 0 or (depth and channels_per_point > 1):
+        rule = "be at least 0, and 0 with several channels per point"
+        raise ValueError(message("make_model", "depth", rule, depth))
+    num_maps = num_points * channels_per_point * (depth or 1)
     if backbone in MODELS:
         if head is not None:
             remedy = "Leave it out: the network has its own."
@@ -73,6 +79,8 @@ def make_model(
     if any(n < multiple or n % multiple for n in size):
         rule = f"be a multiple of {multiple} on both sides for backbone {backbone!r}"
         raise ValueError(message("make_model", "input_size", rule, input_size))
+    if depth:
+        return VolumeNetwork(network, num_points=num_points, depth=depth, input_size=size, stride=stride)
     return MapNetwork(
         network, num_points=num_points, input_size=size, stride=stride, channels_per_point=channels_per_point
     )

@@ -8,13 +8,20 @@
 from __future__ import annotations
 
 from heatpoint._checks import did_you_mean
-from heatpoint.recipes import faces300w, lspet, mtfl, synthetic
+from heatpoint.recipes import faces300w, lspet, mtfl, synthetic, synthetic_bodies
 from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe, differences
 
 __all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe", "differences", "get_recipe"]
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*faces300w.recipes(), *lspet.recipes(), *mtfl.recipes(), *synthetic.recipes())
+    recipe.name: recipe
+    for recipe in (
+        *faces300w.recipes(),
+        *lspet.recipes(),
+        *mtfl.recipes(),
+        *synthetic.recipes(),
+        *synthetic_bodies.recipes(),
+    )
 }
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from heatpoint.recipes.config import Recipe, differences
 from heatpoint.training.files import partial_path, write_bytes
-from heatpoint.training.module import MONITOR, RECIPE_KEY, PointModule
+from heatpoint.training.module import RECIPE_KEY, PointModule
 from heatpoint.training.weights import make_header, save_weights
 
 RESUME, BEST, LAST, HISTORY = "resume.ckpt", "model.safetensors", "last.safetensors", "history.csv"
@@ -80,12 +80,12 @@ class RunFiles(Checkpoint):
         if not isinstance(pl_module, PointModule):
             raise TypeError(f"RunFiles: module must be a PointModule, got {type(pl_module).__name__}.")
         metrics = trainer.callback_metrics
-        value = float(metrics[MONITOR])
+        value = float(metrics[pl_module.monitor])
         self.history.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 "train_loss": float(metrics["train_loss"]),
-                MONITOR: value,
+                pl_module.monitor: value,
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "seconds": round(self.seconds, 4),
             }
@@ -107,7 +107,7 @@ class RunFiles(Checkpoint):
     def save(self, module: PointModule, name: str) -> None:
         """Writes the module's weights with their header."""
         epoch = int(self.history[-1]["epoch"])
-        scores = {"epoch": epoch, MONITOR: self.history[-1][MONITOR]}
+        scores = {"epoch": epoch, module.monitor: self.history[-1][module.monitor]}
         header = make_header(module.recipe, module.skeleton, module.localizer, module.grid, scores=scores)
         save_weights(self.out / name, module.model.state_dict(), header)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +15,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from heatpoint._checks import message, one_of
-from heatpoint.datasets import DATASETS, PointSet, grouped_split, load_image, resolve_data_root, synthetic_faces
+from heatpoint.datasets import (
+    DATASETS,
+    PointSet,
+    grouped_split,
+    load_image,
+    resolve_data_root,
+    synthetic_bodies,
+    synthetic_faces,
+)
 from heatpoint.datasets import Sample as FaceSample
-from heatpoint.datasets.sample import _is_truncated
+from heatpoint.datasets.sample import Body, _is_truncated
 from heatpoint.recipes.config import DataConfig
 from heatpoint.training.normalizing import default_normalizer, distances
 from heatpoint.training.seeding import AUGMENTATION, ORDER, numpy_generator
+from heatpoint.training.space import Space, space_of
 from heatpoint.transforms import Augmentation, Example, box_of, make_example
 
-RENDERED = "synthetic_faces"  # The data set that needs no files.
+# The data sets that need no files.
+RENDERED = {"synthetic_faces": synthetic_faces, "synthetic_bodies": synthetic_bodies}
 HOLD_OUT_SEED = 0  # The same validation images for every seed of a recipe, so that seeds can be compared.
 
 
@@ -31,10 +42,12 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, H, W) float32 in [0, 1].
-        points: (B, K, 2) float32 in input pixels.
+        points: (B, K, 2) float32 in input pixels; (B, K, 3) in volumes.
         visible: (B, K) bool, False where there is nothing to learn.
         matrices: (B, 2, 3) float32, image pixels to input pixels.
         lengths: (B,) float32, what errors in image pixels are divided by; NaN or 0 where it is undefined.
+        has_depth: (B,) bool, in volumes where it is not so everywhere: whether the third coordinate is known. Else None.
+        space: In volumes: the cameras and the bodies. None in maps.
     """
 
     images: Tensor
@@ -42,13 +55,16 @@ class Batch(NamedTuple):
     visible: Tensor
     matrices: Tensor
     lengths: Tensor
+    has_depth: Tensor | None = None
+    space: Space | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Measured(Example):
-    """An example with the length by which its errors are divided."""
+    """An example with the length by which its errors are divided, and in volumes the body of its sample."""
 
-    length: float
+    length: float = math.nan
+    body: Body | None = None
 
 
 def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
@@ -59,9 +75,9 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
         FileNotFoundError: If its folder is missing.
     """
     one_of("read_split", "dataset", data.dataset, DATASETS)
-    if data.dataset == RENDERED and data.limit:
-        return synthetic_faces(data.limit, split=split)
-    root = Path() if data.dataset == RENDERED else resolve_data_root(root)
+    if data.dataset in RENDERED and data.limit:
+        return RENDERED[data.dataset](data.limit, split=split)
+    root = Path() if data.dataset in RENDERED else resolve_data_root(root)
     return limited(DATASETS[data.dataset](root, split), data.limit)
 
 
@@ -160,8 +176,10 @@ class ExampleDataset(Dataset[Measured]):
             augmentation=self.augmentation,
             rng=rng,
             skeleton=self.point_set.skeleton,
+            depth_range_mm=self.data.depth_range_mm,
         )
-        return Measured(**vars(example), length=self.lengths[index])
+        body = self.samples[index].body if self.data.depth_range_mm > 0 else None
+        return Measured(**vars(example), length=self.lengths[index], body=body)
 
     def _decoded(self, index: int) -> FaceSample:
         sample = self.samples[index]
@@ -206,12 +224,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 def collate(examples: Sequence[Measured]) -> Batch:
     """Stacks examples into a batch."""
+    in_volume = examples[0].points.shape[-1] == 3
+    has_depth = torch.tensor([example.has_depth for example in examples])
     return Batch(
         images=torch.stack([example.image for example in examples]),
         points=torch.stack([example.points for example in examples]),
         visible=torch.stack([example.visible for example in examples]),
         matrices=torch.from_numpy(np.stack([example.frame.matrix for example in examples])).float(),
         lengths=torch.tensor([example.length for example in examples], dtype=torch.float32),
+        has_depth=has_depth if in_volume and not bool(has_depth.all()) else None,
+        space=space_of([example.body for example in examples], len(examples[0].points)) if in_volume else None,
     )
 
 

@@ -27,6 +27,7 @@ from heatpoint.skeleton import Skeleton
 from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, limited, make_loader, read_split
 from heatpoint.training.locating import locate, to_image
 from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of, which_box
+from heatpoint.training.space import ROOT_DEPTH, relative_depths, space_scores
 from heatpoint.training.weights import Trained, load_weights
 
 THRESHOLD = 0.1  # A face whose normalised error is greater has failed; the area under the curve ends here.
@@ -42,10 +43,12 @@ class Found:
     Attributes:
         points: (N, K, 2).
         confidence: (N, K), the localizer's.
+        depths: (N, K) in millimetres behind the root, from volumes; None from maps.
     """
 
     points: Tensor
     confidence: Tensor
+    depths: Tensor | None = None
 
 
 def evaluate(
@@ -142,11 +145,15 @@ def locate_set(
     dataset = ExampleDataset(point_set, trained.recipe.data, cache_megabytes=0)
     sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
     swap = trained.skeleton.swap if flip_test else None
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in localizers}
+    parts: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in localizers}
+    data = trained.recipe.data
     for batch in make_loader(dataset, sampler, batch_size=batch_size, workers=workers):
-        located = locate(trained.model, localizers, batch.images.to(device), swap=swap)
+        located = locate(trained.model, localizers, batch.images.to(device), swap=swap, average=data.flip_average)
         for name, item in located.items():
-            parts[name].append((_in_image(item.points, batch), item.confidence.double().cpu()))
+            z = item.points[..., 2:].squeeze(-1).cpu()
+            depth = relative_depths(z, side=data.size[0], depth_range_mm=data.depth_range_mm)
+            row = (_in_image(item.points[..., :2], batch), item.confidence.double().cpu())
+            parts[name].append((*row, depth) if data.depth_range_mm > 0 else row)
     return {name: Found(*(torch.cat(column) for column in zip(*rows, strict=True))) for name, rows in parts.items()}
 
 
@@ -175,6 +182,8 @@ def scores_of(found: Found, point_set: PointSet, *, peaks: Tensor) -> dict[str, 
             "peak": _correlations(peaks[faces], relative, visible[faces]),
         },
     }
+    if found.depths is not None:
+        scores["space"] = space_scores(found.points, found.depths, point_set)
     if point_set.name == "mtfl":
         scale = torch.tensor([sample.pixel_scale for sample in point_set.samples], dtype=torch.float64)
         absolute, percent = mtfl_errors(found.points, target, pixel_scale=scale)
@@ -196,9 +205,11 @@ def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_te
         "input": data.input,
         "offset": recipe.model.offset,
         "flip_test": flip_test,
+        **({"flip_average": data.flip_average} if flip_test else {}),
         "normalizer": default_normalizer(skeleton),
         **({"normalizer_box": which_box(point_set)} if "box" in normalizers_of(skeleton).values() else {}),
         "failure_threshold": THRESHOLD,
+        **({"depth_range_mm": data.depth_range_mm, "root_depth": ROOT_DEPTH} if data.depth_range_mm > 0 else {}),
         "limit": data.limit,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from heatpoint.training.checkpoints import RunFiles
-from heatpoint.training.module import MONITOR
+from heatpoint.training.module import MONITOR, MONITOR_3D
 
 # Advice of Lightning that does not apply here, by the beginning of its text.
 UNWANTED = (
@@ -67,7 +67,7 @@ class EpochProgress(Callback):
         metrics = trainer.callback_metrics
         line = (
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(metrics['train_loss']):.4g}  "
-            f"validation NME {100 * float(metrics[MONITOR]):.2f} %  {self.files.seconds:.1f} s"
+            f"{_validation(metrics)}  {self.files.seconds:.1f} s"
         )
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, line=line)
@@ -82,6 +82,12 @@ class EpochProgress(Callback):
     def on_exception(self, *_: Any) -> None:
         """Closes the bar, so that an error is readable."""
         self.on_train_end()
+
+
+def _validation(metrics: Mapping[str, Any]) -> str:
+    if MONITOR_3D in metrics:
+        return f"validation MPJPE {float(metrics[MONITOR_3D]):.1f} mm"
+    return f"validation NME {100 * float(metrics[MONITOR]):.2f} %"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """From a sample to the network's input: the crop, one-matrix augmentation, anti-aliased warp, changes of colour."""
 
 from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
+from heatpoint.transforms.depth import depth_to_input, depth_to_mm
 from heatpoint.transforms.example import POLICIES, Example, box_of, make_example
 from heatpoint.transforms.warp import warp
 
@@ -10,6 +11,8 @@ __all__ = [
     "Example",
     "augment_frame",
     "box_of",
+    "depth_to_input",
+    "depth_to_mm",
     "erase",
     "make_example",
     "photometric",

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from heatpoint._checks import message, one_of
 from heatpoint.datasets.sample import Box, Image, Sample, load_image
-from heatpoint.frames import Frame
+from heatpoint.frames import FloatArray, Frame
 from heatpoint.skeleton import Skeleton
 from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
+from heatpoint.transforms.depth import depth_to_input
 from heatpoint.transforms.warp import warp
 
 POLICIES = {
@@ -28,10 +29,12 @@ class Example:
 
     Args:
         image: (3, height, width) float32 in [0, 1].
-        points: (K, 2) float32 in input pixels; of a mirrored example with the names exchanged.
-        visible: (K,) bool; False where a point is not annotated or lies outside the input.
+        points: (K, 2) float32 in input pixels; of a mirrored example with the names exchanged. (K, 3) in a volume, the third
+            along depth.
+        visible: (K,) bool; False where a point is not annotated or lies outside the input, or outside the volume.
         frame: Image to input, the flip included.
         flipped: Whether the image is mirrored. To go back: frame.to_image(points), then points[swap].
+        has_depth: Whether the third coordinate means something: False without a volume or without a body in the sample.
     """
 
     image: Tensor
@@ -39,6 +42,7 @@ class Example:
     visible: Tensor
     frame: Frame
     flipped: bool
+    has_depth: bool = False
 
 
 def box_of(sample: Sample, policy: str = "P1", *, size: tuple[int, int] | None = None) -> Box:
@@ -87,6 +91,7 @@ def make_example(
     augmentation: Augmentation | None = None,
     rng: np.random.Generator | None = None,
     image: Image | None = None,
+    depth_range_mm: float = 0.0,
 ) -> Example:
     """Cuts a sample out of its image and, in training, changes it at random.
 
@@ -99,6 +104,7 @@ def make_example(
         augmentation: None for evaluation.
         rng: Needed with `augmentation`; the same generator state gives the same example.
         image: The decoded image, if the caller keeps it; None reads it from the sample.
+        depth_range_mm: Depth of the volume about the root of the sample's body; 0 leaves depth out.
 
     Raises:
         ValueError: If augmentation lacks `rng`, or a flip lacks `skeleton`.
@@ -112,7 +118,7 @@ def make_example(
     size = (size, size) if isinstance(size, int) else size
     box = box_of(sample, policy, size=(pixels.shape[1], pixels.shape[0]))
     frame, flipped = Frame.from_box(box, size, padding=padding), False
-    points, visible = sample.points, sample.visible
+    points, visible, depths = sample.points, sample.visible, _depths(sample)
     if augmentation is not None and rng is None:
         raise ValueError(message("make_example", "rng", "be given with augmentation", None))
     if augmentation is not None and augmentation.flip > 0 and skeleton is None:
@@ -125,13 +131,26 @@ def make_example(
         crop = erase(photometric(crop, augmentation, rng), augmentation, rng)
     if flipped and skeleton is not None:
         order = list(skeleton.swap)
-        points, visible = points[order], visible[order]
+        points, visible, depths = points[order], visible[order], depths[order]
     placed = frame.to_input(points)
     inside = ((placed >= -0.5) & (placed <= np.array(size) - 0.5)).all(axis=-1)
+    if depth_range_mm > 0:
+        z = depth_to_input(depths, side=size[0], depth_range_mm=depth_range_mm)
+        placed = np.concatenate([placed, z[:, None]], axis=1)
+        inside &= np.abs(depths) <= depth_range_mm / 2
     return Example(
         image=torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
         points=torch.from_numpy(placed.astype(np.float32)),
         visible=torch.from_numpy(visible & inside),
         frame=frame,
         flipped=flipped,
+        has_depth=depth_range_mm > 0 and sample.body is not None,
     )
+
+
+def _depths(sample: Sample) -> FloatArray:
+    """Depths (K,) of the points behind the root in millimetres; 0 without a body."""
+    if sample.body is None:
+        return np.zeros(len(sample.points))
+    z = sample.body.points[:, 2]
+    return z - z[sample.body.root]
