@@ -17,6 +17,7 @@ from heatpoint.datasets.faces300w import open_faces300w, open_w300, read_faces30
 from heatpoint.datasets.faces300wlp import open_faces300wlp, read_faces300wlp
 from heatpoint.datasets.lapa import open_lapa, read_lapa
 from heatpoint.datasets.lspet import open_lspet, read_lspet
+from heatpoint.datasets.lspet_upright import open_lspet_upright
 from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
 from heatpoint.datasets.pts import read_pts_folder
 from heatpoint.datasets.sample import (
@@ -42,6 +43,7 @@ DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
     "faces300wlp": open_faces300wlp,
     "lapa": open_lapa,
     "lspet": open_lspet,
+    "lspet_upright": open_lspet_upright,
     "mirror_mouse": open_mirror_mouse,
     "mtfl": open_mtfl,
     "openfield_mouse": open_openfield_mouse,

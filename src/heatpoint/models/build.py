@@ -10,11 +10,11 @@ from torch import nn
 from heatpoint._checks import message, one_of
 from heatpoint.models.heads import Head
 from heatpoint.models.map_network import MapNetwork
-from heatpoint.models.small import SmallNet
+from heatpoint.models.small import SmallNet, tiny_net
 from heatpoint.models.volume import VolumeNetwork
 
 # Our own networks: name -> builder from the number of maps. Every other name is a timm backbone.
-MODELS: dict[str, Callable[[int], nn.Module]] = {"small": SmallNet}
+MODELS: dict[str, Callable[[int], nn.Module]] = {"small": SmallNet, "tiny": tiny_net}
 
 
 def make_model(

@@ -57,6 +57,15 @@ class SmallNet(nn.Module):
         return logits
 
 
+def tiny_net(num_maps: int) -> SmallNet:
+    """A `SmallNet` of half the width: about 0.26 M weights, half the time of a step.
+
+    >>> tiny_net(14).eval()(torch.zeros(2, 3, 64, 96)).shape
+    torch.Size([2, 14, 16, 24])
+    """
+    return SmallNet(num_maps, widths=(32, 40, 48, 64), stem=16)
+
+
 class Residual(nn.Module):
     """Two 3 x 3 convolutions and a shortcut; the shortcut averages where the block strides, so no pixel is skipped.
 
