@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,20 @@ DETECTION_REMEDY = "Give COCO keypoint results, as to_results makes them."
 
 
 @dataclass(frozen=True)
-class Annotated:
+class _Rows:
+    """Columns of one length."""
+
+    image: list[Any]
+
+    def taken(self, places: Whole) -> Self:
+        """The rows at these places."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        image = columns.pop("image")
+        return type(self)([image[place] for place in places.tolist()], **{n: c[places] for n, c in columns.items()})
+
+
+@dataclass(frozen=True)
+class Annotated(_Rows):
     """The true persons, G of them, in the order of the records.
 
     Attributes:
@@ -42,7 +55,6 @@ class Annotated:
         box: (G, 4) x, y, width, height; zeros where the record has none and needs none.
     """
 
-    image: list[Any]
     category: Whole
     x: Floats
     y: Floats
@@ -54,7 +66,7 @@ class Annotated:
 
 
 @dataclass(frozen=True)
-class Detected:
+class Detected(_Rows):
     """The predicted poses, D of them, in the order of the records.
 
     Attributes:
@@ -66,7 +78,6 @@ class Detected:
         area: (D,): width x height of the box where the records have one, else of the extent of the points.
     """
 
-    image: list[Any]
     category: Whole
     x: Floats
     y: Floats

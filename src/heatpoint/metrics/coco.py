@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +31,7 @@ THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)
 RECALLS: Floats = np.linspace(0.0, 1.0, 101)
 AREA_RANGES: Floats = np.array([[0.0, 1e5**2], [32.0**2, 96.0**2], [96.0**2, 1e5**2]])
 ALL, MEDIUM, LARGE = 0, 1, 2
+Rows = TypeVar("Rows", Annotated, Detected)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def coco_keypoint_scores(
         detections: COCO results: `image_id`, `keypoints` and `score`.
         sigmas: (K,), greater than 0.
         max_detections: As many of each image are scored, the best first.
-        image_ids: The images to score; records of others are left out. None takes all that have a record.
+        image_ids: The images to score; records of others are read but not scored. None takes all that have a record.
 
     Returns:
         {"AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"}, fractions, or -1.
@@ -125,24 +126,25 @@ def coco_keypoint_curves(
     """
     name = "coco_keypoint_scores"
     check_whole(name, "max_detections", max_detections, "be at least 1", least=1)
-    values = _sigmas(name, sigmas)
+    values = checked_sigmas(name, sigmas)
+    true, found = annotated(name, annotations, len(values)), detected(name, detections, len(values))
+    categories = np.unique(true.category) if len(true.category) else np.array([1])
     if image_ids is not None:
         chosen = frozenset(check_ids(name, "image_ids", image_ids))
-        annotations = [record for record in annotations if record.get("image_id") in chosen]
-        detections = [record for record in detections if record.get("image_id") in chosen]
-    true, found = annotated(name, annotations, len(values)), detected(name, detections, len(values))
-    return curves_of(name, true, found, values, max_detections=max_detections)
+        true, found = _on_images(true, chosen), _on_images(found, chosen)
+    return curves_of(name, true, found, categories, values, max_detections=max_detections)
 
 
-def curves_of(function: str, true: Annotated, found: Detected, sigmas: Floats, *, max_detections: int) -> Curves:
-    """The curves of records that are read."""
-    categories = np.unique(true.category) if len(true.category) else np.array([1])
+def curves_of(
+    function: str, true: Annotated, found: Detected, categories: Whole, sigmas: Floats, *, max_detections: int
+) -> Curves:
+    """The curves of records that are read; categories are in the order of the curves."""
     true_group, group = _groups(function, true, found, categories)
     order, rank = ranks(group, found.score)
     # Detections of categories that no annotation has are scored by nobody.
     scored = (rank < max_detections) & (group[order] >= 0)
     order, rank = order[scored], rank[scored]
-    found, group = _taken(found, order), group[order]
+    found, group = found.taken(order), group[order]
     outside = _outside(true.area)
     is_ignored = (true.is_crowd | ~true.has_points)[:, None] | outside
     pairs = pairs_of(true, found, true_group, group, sigmas)
@@ -194,19 +196,24 @@ def matched_oks(
     >>> matched_oks([person], poses, sigmas=[0.05]).round(3)
     array([0.368, 0.   ])
     """
-    values = _sigmas("matched_oks", sigmas)
+    values = checked_sigmas("matched_oks", sigmas)
     true = annotated("matched_oks", annotations, len(values))
     found = detected("matched_oks", detections, len(values))
     true_group, group = _groups("matched_oks", true, found, np.unique(true.category))
     order, _ = ranks(group, found.score)
-    pairs = pairs_of(true, _taken(found, order), true_group, group[order], values)
+    pairs = pairs_of(true, found.taken(order), true_group, group[order], values)
     counts = ~true.is_crowd & true.labelled.any(axis=1)
     best = np.zeros(len(order))
     np.maximum.at(best, order[pairs.detection], np.where(counts[pairs.person], pairs.similarity, 0.0))
     return best
 
 
-def _sigmas(function: str, sigmas: Sequence[float] | Tensor | Floats) -> Floats:
+def checked_sigmas(function: str, sigmas: Sequence[float] | Tensor | Floats) -> Floats:
+    """Sigmas as an array.
+
+    Raises:
+        ValueError: If they are not (K,), each greater than 0.
+    """
     values = as_array(sigmas).astype(np.float64)
     if values.ndim != 1 or not len(values) or not (values > 0).all():
         raise ValueError(message(function, "sigmas", "be (K,), each greater than 0", values.tolist()))
@@ -225,8 +232,8 @@ def _groups(function: str, true: Annotated, found: Detected, categories: Whole) 
     return groups[0], groups[1]
 
 
-def _taken(found: Detected, order: Whole) -> Detected:
-    return Detected([], found.category[order], found.x[order], found.y[order], found.score[order], found.area[order])
+def _on_images(rows: Rows, images: frozenset[Any]) -> Rows:
+    return rows.taken(np.array([place for place, image in enumerate(rows.image) if image in images], dtype=np.int64))
 
 
 def _outside(area: Floats) -> Flags:
