@@ -78,6 +78,7 @@ class Predictor:
             "box_policy": recipe.data.box_policy,
             "padding": recipe.data.padding,
             "flip_test": self.flip_test,
+            **({"flip_average": recipe.data.flip_average} if self.flip_test else {}),
             "conventions": CONVENTIONS,
         }
 
@@ -134,7 +135,8 @@ class Predictor:
         crops = np.stack([warp(pixels, frame).transpose(2, 0, 1) for frame in frames])
         images = torch.from_numpy(crops).to(self.device)
         swap = self.trained.skeleton.swap if self.flip_test else None
-        located = locate(self.trained.model, {"": self.trained.localizer}, images, swap=swap)[""]
+        average = self.trained.recipe.data.flip_average
+        located = locate(self.trained.model, {"": self.trained.localizer}, images, swap=swap, average=average)[""]
         points, confidence, covariance = (value.double().cpu().numpy() for value in located)
         if not np.isfinite(points).all():
             remedy = "The training has diverged: train again, at a lower learning rate."

@@ -21,15 +21,44 @@ class RandomizedRounding(Localizer):
     """Cross-entropy over space against a randomly rounded target (Randomized Rounding, Eq. 7, 15), read by the top k (Eq. 20).
 
     With ``label="round", readout="argmax"`` it is the paper's baseline: heatmap regression with a vanilla quantization system.
+
+    With ``channels=2`` it takes maps (*batch, 2, *grid.shape), "not here" and "here", as the published head emits them: trained
+    by `scores.two_channel_cross_entropy`; read, as published, from the logits of "here" alone.
     """
 
     name: ClassVar[str] = "randomized_rounding"
     on_points: ClassVar[bool] = False
     label: scores.Label = "random"
+    channels: int = field(default=1, metadata={"minimum": 1, "whole": True})
     readout: Named = "top_k"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels > 2:
+            raise ValueError(message(self.name, "channels", "be 1 or 2", self.channels))
+
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return scores.rounded_cross_entropy(logits, _grid(self), target, label=self.label, generator=generator)
+        score = scores.rounded_cross_entropy if self.channels == 1 else scores.two_channel_cross_entropy
+        return score(logits, _grid(self), target, label=self.label, generator=generator)
+
+    def _batch_of(self, flat: Tensor) -> tuple[int, ...]:
+        if self.channels == 1:
+            return super()._batch_of(flat)
+        self._check_channels(flat.shape)
+        return tuple(flat.shape[:-2])
+
+    def _read(self, logits: Tensor) -> Tensor:
+        if self.channels == 1:
+            return logits
+        flat = self.grid.flatten(self.name, logits)
+        self._check_channels(flat.shape)
+        return self.grid.unflatten(flat[..., 1, :])
+
+    def _check_channels(self, shape: torch.Size) -> None:
+        if len(shape) < 2 or shape[-2] != 2:
+            rule = "be (*batch, 2, *grid.shape) with channels=2"
+            remedy = "Make the network with channels_per_point=2."
+            raise ValueError(message(self.name, "logits", rule, f"{tuple(shape)} with its cells in a row", remedy))
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -34,7 +34,9 @@ class DataConfig:
     test_split: str = "test"
     """Split that the best epoch is scored on at the end. Empty: none."""
     flip_test: bool = True
-    """Average the points of each image and of its mirror image, in coordinates, when testing."""
+    """Average what is found in each image and in its mirror image, when testing."""
+    flip_average: Literal["coordinates", "maps", "maps_shifted"] = "coordinates"
+    """What a flip test averages: points, exactly; or maps before they are read, as published (shifted: moved by one cell)."""
     normalizer: str = ""
     """The skeleton's normaliser by which the best epoch is chosen. Empty: the skeleton's default."""
     limit: int = 0
@@ -43,6 +45,10 @@ class DataConfig:
     """Train on only so many images, drawn by `limit_seed` after the hold-out. 0: all."""
     limit_seed: int = 0
     """Which images `train_limit` draws."""
+    depth_range_mm: float = 0.0
+    """Depth of the volume about the root, in millimetres (`--depth` gives its cells). 0: points in the image plane."""
+    mixed_dataset: str = ""
+    """A set without depths that gives half of every training batch; points are matched by name. Empty: none."""
 
     def __post_init__(self) -> None:
         _require("DataConfig", "input", min(self.size) >= 16, "be at least 16 pixels", self.input)
@@ -51,6 +57,7 @@ class DataConfig:
         _require("DataConfig", "validation_fraction", 0 < fraction < 1, "lie between 0 and 1", fraction)
         _require("DataConfig", "limit", self.limit >= 0, "be at least 0", self.limit)
         _require("DataConfig", "train_limit", self.train_limit >= 0, "be at least 0", self.train_limit)
+        _require("DataConfig", "depth_range_mm", self.depth_range_mm >= 0, "be at least 0", self.depth_range_mm)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,15 +74,21 @@ class ModelConfig:
     """The network that emits the maps."""
 
     backbone: Annotated[str, tyro.conf.arg(name="model")] = "hrnet_w18"
-    """"small", or the name of any timm backbone."""
-    head: Literal["deconv", "concat"] | None = None
-    """deconv: three deconvolutions. concat: all resolutions joined. None: what suits the backbone."""
+    """"small", "mobilenetv2_h3r", or the name of any timm backbone."""
+    head: Literal["deconv", "concat", "branch", "h3r"] | None = None
+    """deconv: three deconvolutions. concat: all resolutions joined. h3r: the same without biases. branch: the finest one.
+    None: what suits the backbone."""
     pretrained: bool = False
     """Start from weights trained on ImageNet (timm downloads them)."""
     logits_std: float | None = None
     """Spread of the last layer's first weights. None: 0.001 for maps of values (gaussian_heatmap), else the network's own."""
     offset: float | None = 0.0
     """Input coordinate of the centre of cell 0. 0 is what both papers publish; None: (stride - 1) / 2."""
+    depth: int = 0
+    """Cells of the maps along depth (3D). 0: maps of the image plane."""
+
+    def __post_init__(self) -> None:
+        _require("ModelConfig", "depth", self.depth >= 0, "be at least 0", self.depth)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images to located points, with the flip test in coordinates."""
+"""Images to located points, with the flip test in coordinates or on maps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from heatpoint._checks import one_of
 from heatpoint.localizers import Localizer, Located
-from heatpoint.readout import flip_average
+from heatpoint.readout import flip_average, flip_maps
+
+# What a flip test averages -> columns that the mirrored maps are shifted by; None where points are averaged.
+AVERAGES: dict[str, int | None] = {"coordinates": None, "maps": 0, "maps_shifted": 1}
 
 
 @torch.no_grad()
@@ -18,20 +22,31 @@ def locate(
     images: Tensor,
     *,
     swap: Sequence[int] | None = None,
+    average: str = "coordinates",
 ) -> dict[str, Located]:
-    """Runs the network once and reads its maps in one or several ways.
+    """Runs the network once, twice in a flip test, and reads its maps in one or several ways.
 
     Args:
         model: Images to logits.
         localizers: Ways to read the maps, by name.
         images: (B, 3, H, W).
-        swap: The skeleton's swap table for a flip test: points of the image and of its mirror image are averaged in
-            coordinates, exactly, and so are confidences and covariances. None: no flip test.
+        swap: The skeleton's swap table for a flip test. None: no flip test.
+        average: "coordinates" averages the points of the image and of its mirror image, exactly, and their confidences and
+            covariances. "maps" averages the network's outputs before they are read, "maps_shifted" after a shift of the
+            mirrored ones by one column: see `flip_maps` for what that costs and who publishes it.
 
     Returns:
         What each localizer located: (B, K, 2) in input pixels, (B, K) and (B, K, 2, 2).
+
+    Raises:
+        ValueError: If average is unknown.
     """
+    one_of("locate", "average", average, AVERAGES)
     logits = model(images)
+    shift = AVERAGES[average]
+    if swap is not None and shift is not None:
+        logits = (logits + flip_maps(model(images.flip(-1)), swap=swap, shift=shift)) / 2
+        swap = None
     found = {name: localizer.locate(logits) for name, localizer in localizers.items()}
     if swap is None:
         return found

@@ -55,13 +55,23 @@ class Trained:
 
 
 def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Grid]:
-    """The recipe's network and the grid of its maps."""
+    """The recipe's network and the grid of its maps.
+
+    Raises:
+        ValueError: If only one of `depth` and `depth_range_mm` is given.
+    """
+    if (recipe.model.depth > 0) != (recipe.data.depth_range_mm > 0):
+        got = f"{recipe.model.depth} and {recipe.data.depth_range_mm:g}"
+        rule = "be greater than 0 where depth_range_mm is, and only there"
+        raise ValueError(message("train", "depth", rule, got, "Give both for volumes, neither for maps."))
     model = make_model(
         recipe.model.backbone,
         num_points=num_points,
         input_size=recipe.data.size,
         head=recipe.model.head,
         pretrained=pretrained,
+        channels_per_point=channels_of(recipe),
+        depth=recipe.model.depth,
     )
     std = recipe.model.logits_std
     if std is None and recipe.localizer in VALUE_MAPS:
@@ -69,6 +79,16 @@ def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) ->
     if std is not None:
         _restart_logits(model, std)
     return model, model.grid(recipe.model.offset)
+
+
+def channels_of(recipe: Recipe) -> int:
+    """Channels per point that the recipe's localizer reads: the network follows it.
+
+    >>> channels_of(Recipe("a", "randomized_rounding", localizer_options={"channels": 2})), channels_of(Recipe("b", "crps"))
+    (2, 1)
+    """
+    wanted = recipe.localizer_options.get("channels", 1) if recipe.localizer == "randomized_rounding" else 1
+    return 2 if wanted == 2 else 1  # What is neither, the localizer refuses in its own words.
 
 
 def _restart_logits(model: nn.Module, std: float) -> None:
