@@ -16,7 +16,7 @@ from heatpoint.datasets.sample import PointSet, Sample, check_split, require_fol
 from heatpoint.skeleton import load_skeleton
 
 COUNTS = {"train": 20000, "test": 4386, "full": 4386, "front": 1314}
-NUM_FACES, NUM_POINTS = 24386, 19
+NUM_POINTS = 19
 FILE = "AFLWinfo_release.mat"
 VARIABLES = ("bbox", "data", "mask_new", "nameList", "ra")
 FOLDERS = ("data/flickr", "flickr", "aflw/data/flickr", "images")
@@ -56,9 +56,7 @@ def read_aflw(root: Path | str, split: str, *, problems: list[str] | None = None
     folder = next((root / name for name in FOLDERS if (root / name).is_dir()), root / FOLDERS[0])
     path, folder = require_paths("aflw", [root / FILE, folder], None, remedy=GET)
     values = _variables(path)
-    order = values["ra"][:20000] if split == "train" else values["ra"][20000:]
-    if split == "front":
-        order = order[values["mask_new"][order].all(axis=1)]
+    order = faces_of(split, values["ra"], values["mask_new"])
     samples, found = [], [] if len(order) else [f"{path} holds no face of the split {split!r}"]
     for index in order.tolist():
         sample = _sample(folder, values, index)
@@ -78,9 +76,29 @@ def read_aflw(root: Path | str, split: str, *, problems: list[str] | None = None
     return PointSet("aflw", split, load_skeleton("aflw19"), kept, protocol)
 
 
-def open_aflw(data_root: Path | str | None, split: str) -> PointSet:
+def open_aflw(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """AFLW under `data_root`/aflw; see `read_aflw`."""
-    return read_aflw(resolve_data_root(data_root) / "aflw", split)
+    return read_aflw(resolve_data_root(data_root) / "aflw", split, problems=problems)
+
+
+def faces_of(split: str, order: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The faces of a split: the first 20000 of an order are for training, the others for testing.
+
+    Args:
+        split: "train", "test", "full" or "front".
+        order: (N,) faces, from 0: `ra` of the file less 1.
+        shown: (N, 19), True where a point of a face is not hidden: `mask_new`.
+
+    Returns:
+        (n,) in the order given.
+
+    >>> len(faces_of("test", np.arange(24386), np.ones((24386, 19), dtype=bool)))
+    4386
+    """
+    if split == "train":
+        return order[: COUNTS["train"]]
+    tested = order[COUNTS["train"] :]
+    return tested[shown[tested].all(axis=1)] if split == "front" else tested
 
 
 def _variables(path: Path) -> dict[str, Any]:
@@ -133,5 +151,7 @@ def _sample(folder: Path, values: dict[str, Any], index: int) -> Sample | str:
 def _image(folder: Path, name: str) -> Path:
     """The image's path. The list calls some files .png that the download holds as .jpg."""
     path = folder / name
+    if name.endswith(".jpg") or path.is_file():
+        return path
     jpeg = path.with_suffix(".jpg")
-    return jpeg if jpeg != path and not path.is_file() and jpeg.is_file() else path
+    return jpeg if jpeg.is_file() else path

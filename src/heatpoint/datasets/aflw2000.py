@@ -70,9 +70,9 @@ def read_aflw2000(root: Path | str, split: str, *, problems: list[str] | None = 
     return PointSet("aflw2000", split, skeleton_by_box(), kept, protocol)
 
 
-def open_aflw2000(data_root: Path | str | None, split: str) -> PointSet:
+def open_aflw2000(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """AFLW2000-3D under `data_root`/aflw2000; see `read_aflw2000`."""
-    return read_aflw2000(resolve_data_root(data_root) / "aflw2000", split)
+    return read_aflw2000(resolve_data_root(data_root) / "aflw2000", split, problems=problems)
 
 
 def skeleton_by_box() -> Skeleton:

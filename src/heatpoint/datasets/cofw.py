@@ -83,9 +83,9 @@ def read_cofw(root: Path | str, split: str, *, problems: list[str] | None = None
     return PointSet("cofw", split, load_skeleton("cofw29"), tuple(samples), protocol)
 
 
-def open_cofw(data_root: Path | str | None, split: str) -> PointSet:
+def open_cofw(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """COFW under `data_root`/cofw; see `read_cofw`."""
-    return read_cofw(resolve_data_root(data_root) / "cofw", split)
+    return read_cofw(resolve_data_root(data_root) / "cofw", split, problems=problems)
 
 
 def pixels_of(cell: Any) -> Image | None:

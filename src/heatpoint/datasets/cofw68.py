@@ -119,9 +119,9 @@ def read_cofw68(root: Path | str, split: str = "test", *, problems: list[str] | 
     return PointSet("cofw68", split, load_skeleton("face68"), tuple(samples), protocol)
 
 
-def open_cofw68(data_root: Path | str | None, split: str) -> PointSet:
+def open_cofw68(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """COFW-68 under `data_root`/cofw68; see `read_cofw68`."""
-    return read_cofw68(resolve_data_root(data_root) / "cofw68", split)
+    return read_cofw68(resolve_data_root(data_root) / "cofw68", split, problems=problems)
 
 
 def _boxes(path: Path, found: list[str]) -> FloatArray | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from heatpoint._checks import message, one_of
-from heatpoint.datasets.sample import PointSet, Sample, report, require_folder, require_images, resolve_data_root
+from heatpoint.datasets.image_files import with_images
+from heatpoint.datasets.sample import PointSet, Sample, require_folder, resolve_data_root, settle
 from heatpoint.skeleton import Skeleton, load_skeleton
 
 SPLITS = ("train", "test", "all")
@@ -28,6 +29,7 @@ def read_deeplabcut(
     split: str = "all",
     test_fraction: float = 0.2,
     name: str = "deeplabcut",
+    problems: list[str] | None = None,
 ) -> PointSet:
     """Reads CSV files with the header rows scorer, bodyparts, coords; an empty cell is a point that is not visible.
 
@@ -47,6 +49,7 @@ def read_deeplabcut(
         split: "train", "test" or "all".
         test_fraction: Share of the frames that is the test.
         name: Name of the set.
+        problems: None raises what is wrong with rows and images; a list takes it.
 
     Raises:
         FileNotFoundError: If a file is missing; or, in one line, for all missing images.
@@ -62,17 +65,18 @@ def read_deeplabcut(
         if not path.is_file():
             raise FileNotFoundError(message(name, "labels", "be an existing file", path, "Check the data folder."))
     skeleton = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton)
-    samples, problems = [], []
+    samples: list[Sample] = []
+    found: list[str] = []
     for path in paths:
-        found, wrong = _read(path, skeleton, path.parent if image_root is None else Path(image_root))
-        samples += found
-        problems += [text if len(paths) == 1 else f"{path} {text}" for text in wrong]
-    if problems:
-        raise ValueError(report(str(paths[0]) if len(paths) == 1 else name, problems, REMEDY))
-    kept = [sample for sample in samples if sample.visible.any()]
-    if not kept:
+        frames, wrong = _read(path, skeleton, path.parent if image_root is None else Path(image_root))
+        samples += frames
+        found += [text if len(paths) == 1 else f"{path} {text}" for text in wrong]
+    settle(str(paths[0]) if len(paths) == 1 else name, found, problems, REMEDY)
+    kept: Sequence[Sample] = [sample for sample in samples if sample.visible.any()]
+    if not kept and not found:
         raise ValueError(message(name, "labels", "hold a labelled frame", f"none in {paths[0]}"))
-    require_images(name, kept, remedy="Give image_root, the folder in which the paths of the CSV file begin.")
+    remedy = "Give image_root, the folder in which the paths of the CSV file begin."
+    kept = with_images(name, kept, problems, remedy=remedy)
     protocol = {
         "split": f"by order of each video's frames, the last {test_fraction:.0%} are the test",
         "left out": f"{len(samples) - len(kept)} frames without a label",
@@ -113,9 +117,9 @@ def _split(samples: Sequence[Sample], split: str, test_fraction: float) -> tuple
     return tuple(chosen)
 
 
-def _animal(name: str, data_root: Path | str | None, split: str) -> PointSet:
+def _animal(name: str, data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     folder = require_folder(name, resolve_data_root(data_root) / "animals" / name)
-    return read_deeplabcut(folder / "CollectedData.csv", name, split=split, name=name)
+    return read_deeplabcut(folder / "CollectedData.csv", name, split=split, name=name, problems=problems)
 
 
 open_openfield_mouse = partial(_animal, "openfield_mouse")

@@ -77,9 +77,9 @@ def read_faces300vw(root: Path | str, split: str, *, problems: list[str] | None 
     return PointSet(NAME, split, load_skeleton("face68"), tuple(samples), protocol)
 
 
-def open_faces300vw(data_root: Path | str | None, split: str) -> PointSet:
+def open_faces300vw(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """300-VW under `data_root`/faces300vw; see `read_faces300vw`."""
-    return read_faces300vw(resolve_data_root(data_root) / NAME, split)
+    return read_faces300vw(resolve_data_root(data_root) / NAME, split, problems=problems)
 
 
 def _clip(root: Path, clip: str, skip: frozenset[int]) -> tuple[list[Sample], list[str]]:

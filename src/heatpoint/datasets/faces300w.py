@@ -129,14 +129,14 @@ def read_w300(root: Path | str, split: str, *, problems: list[str] | None = None
     return PointSet("w300", split, load_skeleton("face68"), samples, protocol)
 
 
-def open_faces300w(data_root: Path | str | None, split: str) -> PointSet:
+def open_faces300w(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """300-W, as far as it is there, under `data_root`/faces300w; see `read_faces300w`."""
-    return read_faces300w(resolve_data_root(data_root) / "faces300w", split)
+    return read_faces300w(resolve_data_root(data_root) / "faces300w", split, problems=problems)
 
 
-def open_w300(data_root: Path | str | None, split: str) -> PointSet:
+def open_w300(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """The official 300-W under `data_root`/w300; see `read_w300`."""
-    return read_w300(resolve_data_root(data_root) / "w300", split)
+    return read_w300(resolve_data_root(data_root) / "w300", split, problems=problems)
 
 
 def _read_folders(

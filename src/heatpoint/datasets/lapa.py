@@ -66,9 +66,9 @@ def read_lapa(root: Path | str, split: str, *, problems: list[str] | None = None
     return PointSet("lapa", split, load_skeleton("face106"), kept, protocol)
 
 
-def open_lapa(data_root: Path | str | None, split: str) -> PointSet:
+def open_lapa(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """LaPa under `data_root`/lapa; see `read_lapa`."""
-    return read_lapa(resolve_data_root(data_root) / "lapa", split)
+    return read_lapa(resolve_data_root(data_root) / "lapa", split, problems=problems)
 
 
 def photograph_of_pose(stem: str) -> str:

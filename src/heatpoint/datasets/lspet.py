@@ -85,9 +85,9 @@ def read_lspet(root: Path | str, split: str, *, problems: list[str] | None = Non
     return PointSet("lspet", split, load_skeleton("lsp14"), samples, protocol)
 
 
-def open_lspet(data_root: Path | str | None, split: str) -> PointSet:
+def open_lspet(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """LSP or LSPET under `data_root`/pose_lspet; see `read_lspet`."""
-    return read_lspet(resolve_data_root(data_root) / "pose_lspet", split)
+    return read_lspet(resolve_data_root(data_root) / "pose_lspet", split, problems=problems)
 
 
 def _read_joints(path: Path) -> _Joints:

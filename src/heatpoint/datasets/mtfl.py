@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root
+from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root, settle
 from heatpoint.skeleton import load_skeleton
 
 LISTS = {"train": "training.txt", "test": "testing.txt"}
 REMEDY = "A line is: path, x1 … x5, y1 … y5, four attributes, and optionally original and present width and height."
 
 
-def read_mtfl(root: Path | str, split: str) -> PointSet:
+def read_mtfl(root: Path | str, split: str, *, problems: list[str] | None = None) -> PointSet:
     """Reads a list of MTFL: a path, five x, five y, four attributes; blank lines are passed over.
 
     Where four more numbers follow (original width and height, present width and height), the images were made smaller:
@@ -23,6 +23,7 @@ def read_mtfl(root: Path | str, split: str) -> PointSet:
     Args:
         root: The folder that holds training.txt, testing.txt and the image folders.
         split: "train" or "test".
+        problems: None raises what is wrong; a list takes it.
 
     Raises:
         FileNotFoundError: If the folder or the list is missing.
@@ -37,24 +38,24 @@ def read_mtfl(root: Path | str, split: str) -> PointSet:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(report(str(path), [f"it is not text in UTF-8 ({error})"], REMEDY)) from None
-    samples, problems = [], [] if any(line.strip() for line in lines) else ["it names no face"]
+    samples: list[Sample] = []
+    found = [] if any(line.strip() for line in lines) else ["it names no face"]
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         sample = _sample(root, line)
         if isinstance(sample, str):
-            problems.append(f"line {number} {sample}")
+            found.append(f"line {number} {sample}")
         else:
             samples.append(sample)
-    if problems:
-        raise ValueError(report(str(path), problems, REMEDY))
+    settle(str(path), found, problems, REMEDY)
     protocol = {"list": LISTS[split], "coordinates": "as they stand in the list", "box": "none given"}
     return PointSet("mtfl", split, load_skeleton("face5"), tuple(samples), protocol)
 
 
-def open_mtfl(data_root: Path | str | None, split: str) -> PointSet:
+def open_mtfl(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """MTFL under `data_root`/mtfl; see `read_mtfl`."""
-    return read_mtfl(resolve_data_root(data_root) / "mtfl", split)
+    return read_mtfl(resolve_data_root(data_root) / "mtfl", split, problems=problems)
 
 
 def _sample(root: Path, line: str) -> Sample | str:

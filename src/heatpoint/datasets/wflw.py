@@ -68,9 +68,9 @@ def read_wflw(root: Path | str, split: str, *, problems: list[str] | None = None
     return PointSet("wflw", split, load_skeleton("face98"), kept, protocol)
 
 
-def open_wflw(data_root: Path | str | None, split: str) -> PointSet:
+def open_wflw(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """WFLW under `data_root`/wflw; see `read_wflw`."""
-    return read_wflw(resolve_data_root(data_root) / "wflw", split)
+    return read_wflw(resolve_data_root(data_root) / "wflw", split, problems=problems)
 
 
 def _sample(folder: Path, line: str, key: str) -> Sample | str:
