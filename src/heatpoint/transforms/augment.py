@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
-from heatpoint._checks import message
+from heatpoint._checks import message, one_of
 from heatpoint.frames import Frame, about, compose, flip_matrix
 from heatpoint.transforms.warp import FloatImage
 
 # Share of red, green and blue in the grey value (ITU-R BT.601), as torchvision has it.
 GREY = np.array([0.2989, 0.587, 0.114], dtype=np.float32)
 ERASE_ATTEMPTS = 10
+SHARES = ("scale", "brightness", "contrast", "saturation", "flip", "erase", "rotation_share", "half_body", "channels")
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Ranges of the random changes of a training image; the defaults are those of randomized rounding, section 5.3.
 
-    The paper names torchvision's transforms; where it leaves a choice open, torchvision's default stands here.
+    The paper names torchvision's transforms; where it leaves a choice open, torchvision's default stands here. The published
+    code for body poses draws otherwise: `rotation_share`, `law`, `zoom`, `half_body` and `channels` state how. They take no
+    random number from the others, so that a recipe without them sees the same images as ever.
 
     Args:
         rotation_deg: Rotation about the input's centre, uniform within ± this.
@@ -33,6 +38,14 @@ class Augmentation:
         erase: Probability that a rectangle is overwritten with noise.
         erase_area: Least and greatest area of the rectangle as a share of the input's.
         erase_aspect: Least and greatest height / width of the rectangle; uniform in the logarithm.
+        rotation_share: Probability that the image is rotated at all (0.6 in HRNet and SimplePose, 0.5 in sampling-argmax's COCO).
+        law: Of rotation and scale. "uniform", or as in HRNet "normal": the ranges are standard deviations, and what lies
+            beyond ± 2 of them (rotation) or ± 1 (scale) is drawn in to there.
+        zoom: What the factor enlarges: the "object", or as in HRNet and sampling-argmax the "region" that is cut out, which
+            makes the object smaller.
+        half_body: Probability that only the upper or the lower half of a body is shown; see `heatpoint.transforms.half_body`.
+        half_body_points: A body with no more visible points than this is shown whole.
+        channels: Factor of each of red, green and blue on its own, uniform in 1 ± this.
 
     >>> Augmentation().rotation_deg
     30.0
@@ -48,14 +61,22 @@ class Augmentation:
     erase: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.33)
     erase_aspect: tuple[float, float] = (0.3, 3.3)
+    rotation_share: float = 1.0
+    law: Literal["uniform", "normal"] = "uniform"
+    zoom: Literal["object", "region"] = "object"
+    half_body: float = 0.0
+    half_body_points: int = 8
+    channels: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("scale", "brightness", "contrast", "saturation", "flip", "erase"):
+        one_of("Augmentation", "law", self.law, ("uniform", "normal"))
+        one_of("Augmentation", "zoom", self.zoom, ("object", "region"))
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(message("Augmentation", name, "be from 0 to 1", getattr(self, name)))
         if self.scale == 1:
             raise ValueError(message("Augmentation", "scale", "be below 1", self.scale))
-        for name in ("rotation_deg", "translation"):
+        for name in ("rotation_deg", "translation", "half_body_points"):
             if getattr(self, name) < 0:
                 raise ValueError(message("Augmentation", name, "be at least 0", getattr(self, name)))
         for name in ("erase_area", "erase_aspect"):
@@ -79,8 +100,13 @@ def augment_frame(frame: Frame, augmentation: Augmentation, rng: np.random.Gener
     """
     turn, grow, shift_x, shift_y = rng.uniform(-1, 1, 4)
     flipped = bool(rng.random() < augmentation.flip)
-    angle = math.radians(turn * augmentation.rotation_deg)
-    factor = 1 + grow * augmentation.scale
+    # A number within ± the share is, divided by it, again uniform within ± 1.
+    share = augmentation.rotation_share
+    turn = turn / share if 0 < abs(turn) <= share else 0.0
+    angle = math.radians(_spread(turn, augmentation, most=2.0) * augmentation.rotation_deg)
+    factor = 1 + _spread(grow, augmentation, most=1.0) * augmentation.scale
+    if augmentation.zoom == "region":
+        factor = 1 / factor
     cos, sin = factor * math.cos(angle), factor * math.sin(angle)
     size = np.array(frame.size, dtype=np.float64)
     center = (size - 1) / 2
@@ -91,17 +117,27 @@ def augment_frame(frame: Frame, augmentation: Augmentation, rng: np.random.Gener
     return frame.then(matrix), flipped
 
 
+def _spread(uniform: float, augmentation: Augmentation, *, most: float) -> float:
+    """A number uniform within ± 1 as it is, or as the standard normal number of the same quantile, cut to ± `most`."""
+    if augmentation.law == "uniform":
+        return uniform
+    # The factor keeps the quantile from 0, where the normal number is infinite.
+    normal = NormalDist().inv_cdf(0.5 + 0.5 * (1 - 1e-12) * uniform)
+    return min(max(normal, -most), most)
+
+
 def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
-    """Random brightness, contrast and saturation, in this order, with torchvision's definitions.
+    """Random brightness, contrast and saturation, in this order, with torchvision's definitions; then of the channels.
 
     brightness v -> b·v; contrast v -> c·v + (1 − c)·m, m the mean grey value; saturation v -> s·v + (1 − s)·g, g the
-    pixel's grey value; each clipped to [0, 1]. torchvision's ColorJitter draws the same factors but also the order; the
-    paper changes the photograph before it is cut, here the input is changed (its mean, its black border too).
+    pixel's grey value; channels v -> f·v with a factor per channel; each clipped to [0, 1]. torchvision's ColorJitter draws
+    the same factors but also the order; the paper changes the photograph before it is cut, here the input is changed (its
+    mean, its black border too).
 
     Args:
         image: (H, W, 3) float32 in [0, 1], RGB; not changed.
         augmentation: The ranges of the factors.
-        rng: Draws the three factors.
+        rng: Draws the three factors; those of the channels come from a generator spawned from it.
 
     >>> bright = Augmentation(brightness=0, contrast=0, saturation=0)
     >>> float(photometric(np.full((2, 3, 3), 0.5, np.float32), bright, np.random.default_rng(0)).max())
@@ -120,6 +156,9 @@ def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Ge
     result *= saturation
     result += grey[..., None]
     np.clip(result, 0, 1, out=result)
+    if augmentation.channels > 0:
+        result *= (1 + augmentation.channels * rng.spawn(1)[0].uniform(-1, 1, 3)).astype(np.float32)
+        np.clip(result, 0, 1, out=result)
     return result
 
 

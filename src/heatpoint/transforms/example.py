@@ -14,6 +14,7 @@ from heatpoint.frames import FloatArray, Frame
 from heatpoint.skeleton import Skeleton
 from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
 from heatpoint.transforms.depth import depth_to_input
+from heatpoint.transforms.half_body import maybe_half_body
 from heatpoint.transforms.warp import warp
 
 POLICIES = {
@@ -100,14 +101,14 @@ def make_example(
         size: (width, height) of the input, or its side.
         policy: Which box is shown; see `box_of`.
         padding: Factor on the box's sides.
-        skeleton: Needed if the augmentation flips: it says which names to exchange.
+        skeleton: Needed if the augmentation flips or shows halves of bodies: it says which names to exchange and what is a half.
         augmentation: None for evaluation.
         rng: Needed with `augmentation`; the same generator state gives the same example.
         image: The decoded image, if the caller keeps it; None reads it from the sample.
         depth_range_mm: Depth of the volume about the root of the sample's body; 0 leaves depth out.
 
     Raises:
-        ValueError: If augmentation lacks `rng`, or a flip lacks `skeleton`.
+        ValueError: If augmentation lacks `rng`, or a flip or a half body lacks `skeleton`.
 
     >>> sample = Sample(np.zeros((20, 30, 3), np.uint8), np.array([[4.0, 4.0], [11.0, 8.0]]), np.ones(2, bool), None, "a")
     >>> make_example(sample, size=16).points
@@ -117,13 +118,17 @@ def make_example(
     pixels = load_image(sample if image is None else image)
     size = (size, size) if isinstance(size, int) else size
     box = box_of(sample, policy, size=(pixels.shape[1], pixels.shape[0]))
-    frame, flipped = Frame.from_box(box, size, padding=padding), False
-    points, visible, depths = sample.points, sample.visible, _depths(sample)
+    points, visible, depths, flipped = sample.points, sample.visible, _depths(sample), False
     if augmentation is not None and rng is None:
         raise ValueError(message("make_example", "rng", "be given with augmentation", None))
     if augmentation is not None and augmentation.flip > 0 and skeleton is None:
         remedy = "It says which names a flip exchanges."
         raise ValueError(message("make_example", "skeleton", "be given when augmentation.flip > 0", None, remedy))
+    if augmentation is not None and rng is not None:
+        box, padding = maybe_half_body(
+            box, padding, points=points, visible=visible, skeleton=skeleton, augmentation=augmentation, rng=rng
+        )
+    frame = Frame.from_box(box, size, padding=padding)
     if augmentation is not None and rng is not None:
         frame, flipped = augment_frame(frame, augmentation, rng)
     crop = warp(pixels, frame)
