@@ -1,4 +1,4 @@
-"""Scores of points: closed forms, published figures, and every argument and error text."""
+"""Errors of points and the lengths to divide them by: closed forms, published figures, every argument and error text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +15,12 @@ from hypothesis import strategies as st
 
 from heatpoint.metrics.functional import (
     Normalizer,
-    area_under_curve,
-    cumulative_error,
-    failure_rate,
-    mtfl_errors,
-    mtfl_face_errors,
     nme,
     normalizer_distance,
     pearson_correlation,
     point_errors,
 )
-from oracles_metrics import auc_by_steps, mean_distances, read_cofw68, read_cofw68_results
+from oracles_metrics import mean_distances
 
 Goldens = Callable[[str], dict[str, np.ndarray]]
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
@@ -105,6 +99,8 @@ def test_normalizer_distance_counts_visible_points_only() -> None:
     size = normalizer_distance(faces, "box", visible=visible)
     assert size.tolist()[:2] == [4.0, 0.0]
     assert size[2].isnan()
+    assert normalizer_distance(faces, "box_max", visible=visible).tolist()[:2] == [8.0, 0.0]
+    assert normalizer_distance(faces, "box_diagonal", visible=visible)[2].isnan()
     # A box that is given needs no point.
     boxes = torch.tensor([[0.0, 0.0, 9.0, 4.0], [1.0, 1.0, 5.0, 10.0], [0.0, 0.0, 4.0, 16.0]])
     assert normalizer_distance(faces, "box", box=boxes, visible=visible).tolist() == [6.0, 6.0, 8.0]
@@ -113,7 +109,7 @@ def test_normalizer_distance_counts_visible_points_only() -> None:
     assert normalizer_distance(faces, ((0, 2), (1,)), visible=visible).isnan().all()
 
 
-@pytest.mark.parametrize("definition", ["box", ((0, 1), (2,))])
+@pytest.mark.parametrize("definition", ["box", "box_max", "box_diagonal", ((0, 1), (2,))])
 def test_normalizer_distance_with_all_points_visible_is_the_same_number(definition: Normalizer) -> None:
     faces = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0))
     expected = normalizer_distance(faces, definition)
@@ -126,47 +122,35 @@ def test_normalizer_distance_of_groups_and_boxes() -> None:
     # Float32 against float64 roots of small whole numbers: an ulp is 6e-8 of the value.
     assert normalizer_distance(face, ((0, 1), (2, 3))).item() == pytest.approx(math.sqrt(25 + 16), rel=2e-7)
     assert normalizer_distance(face, "box").item() == pytest.approx(math.sqrt(7 * 8), rel=2e-7)
+    assert normalizer_distance(face, "box_max").tolist() == [8.0]
+    assert normalizer_distance(face, "box_diagonal").item() == pytest.approx(math.sqrt(7 * 7 + 8 * 8), rel=2e-7)
     box = torch.tensor([[10.0, 20.0, 14.0, 45.0]])
     assert normalizer_distance(face, "box", box=box).tolist() == [10.0]
+    assert normalizer_distance(face, "box_max", box=box).tolist() == [25.0]
+    assert normalizer_distance(face, "box_diagonal", box=box).item() == pytest.approx(math.sqrt(16 + 625), rel=2e-7)
 
 
-@PROPERTY
-@given(st.lists(st.floats(0, 0.4), min_size=1, max_size=9), st.floats(0.01, 0.3))
-def test_area_failure_rate_and_curve_agree(errors: list[float], threshold: float) -> None:
-    values = torch.tensor(errors, dtype=torch.float64)
-    curve = cumulative_error(values, torch.linspace(0, threshold, 11, dtype=torch.float64))
-    assert bool((curve.diff() >= 0).all())
-    assert failure_rate(values, threshold).item() == pytest.approx(
-        sum(e > threshold for e in errors) / len(errors), abs=1e-12
-    )
-    # The midpoint rule with n steps is off by at most one step per face.
-    steps = 2000
-    exact = area_under_curve(values, threshold).item()
-    assert exact == pytest.approx(auc_by_steps(errors, threshold, steps), abs=1 / steps)
+def test_lengths_of_a_box_are_ordered_and_scale_with_it() -> None:
+    faces = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    root, most, diagonal = (normalizer_distance(faces, kind) for kind in ("box", "box_max", "box_diagonal"))
+    assert bool((root <= most).all() & (most <= diagonal).all() & (diagonal <= math.sqrt(2) * most).all())
+    for kind, length in (("box", root), ("box_max", most), ("box_diagonal", diagonal)):
+        assert torch.equal(normalizer_distance(faces * 4, kind), length * 4)  # a power of two is exact
 
 
-def test_a_nan_error_is_a_failure() -> None:
-    values = torch.tensor([0.0, math.nan])
-    assert failure_rate(values).item() == 0.5
-    assert area_under_curve(values).item() == 0.5
+def test_a_box_the_wrong_way_round_measures_nothing() -> None:
+    face = torch.zeros(3, 2, 2)
+    boxes = torch.tensor([[0.0, 0.0, -4.0, -9.0], [0.0, 0.0, -4.0, 9.0], [0.0, 0.0, 0.0, 9.0]])
+    for kind in ("box", "box_max", "box_diagonal"):
+        assert normalizer_distance(face, kind, box=boxes).isnan().tolist() == [True, True, False]
 
 
-def test_failure_rate_counts_the_threshold_itself_as_success() -> None:
-    values = torch.tensor([0.08, 0.1], dtype=torch.float64)
-    assert failure_rate(values, 0.1).item() == 0.0
-    assert failure_rate(values, 0.08).item() == 0.5
-
-
-def test_mtfl_pixel_scale_touches_the_absolute_error_only() -> None:
-    pred, target = faces(points=5)
-    scale = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
-    absolute, relative = mtfl_face_errors(pred, target, pixel_scale=scale)
-    plain_absolute, plain_relative = mtfl_face_errors(pred, target)
-    torch.testing.assert_close(absolute, plain_absolute * scale, rtol=1e-14, atol=0)
-    torch.testing.assert_close(relative, plain_relative, rtol=1e-14, atol=0)
-    other = mtfl_errors(pred, target, eyes=(2, 4))
-    assert other[0] == mtfl_errors(pred, target)[0]
-    assert other[1] != mtfl_errors(pred, target)[1]
+def test_a_given_length_is_taken_as_it_is() -> None:
+    given = torch.tensor([3.0, math.nan])
+    got = normalizer_distance(torch.zeros(2, 4, 2), "given", given=given, visible=torch.zeros(2, 4, dtype=torch.bool))
+    assert got[0] == 3.0
+    assert got[1].isnan()
+    assert normalizer_distance(torch.zeros(2, 4, 3), "given", given=given.half()).dtype == torch.float32
 
 
 @PROPERTY
@@ -197,13 +181,6 @@ def test_correlation_has_an_exact_gradient() -> None:
     assert torch.autograd.gradcheck(pearson_correlation, (a.requires_grad_(), b.requires_grad_()))
 
 
-def test_mtfl_golden(goldens: Goldens) -> None:
-    golden = goldens("06_mtfl")
-    absolute, relative = mtfl_errors(torch.tensor(golden["pred"]), torch.tensor(golden["gt"]))
-    assert absolute.item() == pytest.approx(float(golden["abs_err"]), rel=1e-12)
-    assert relative.item() == pytest.approx(float(golden["rel_err"]), rel=1e-12)
-
-
 @pytest.mark.parametrize("name", ["wflw", "f300w", "cofw"])
 def test_face_nme_goldens(goldens: Goldens, name: str) -> None:
     golden = goldens("06_nme_faces")
@@ -218,35 +195,36 @@ def test_face_nme_goldens(goldens: Goldens, name: str) -> None:
             assert per_face.mean().item() == pytest.approx(float(golden[f"{name}_mmpose_nme_interocular"]), rel=1e-6)
 
 
-def test_box_nme_goldens(goldens: Goldens) -> None:
+@pytest.mark.parametrize(("kind", "golden_name"), [("box", "sqrt_wh"), ("box_max", "max_wh")])
+def test_box_nme_goldens(goldens: Goldens, kind: Normalizer, golden_name: str) -> None:
     golden = goldens("06_nme_faces")
     pred, target, visible, box = (torch.tensor(golden[f"aflw_{k}"]) for k in ("pred", "gt", "visible", "bbox_xyxy"))
-    distance = normalizer_distance(target, "box", box=box)
+    distance = normalizer_distance(target, kind, box=box)
     every = nme(pred, target, distance).mean()
-    assert every.item() == pytest.approx(float(golden["aflw_mmpose_nme_sqrt_wh_allpoints"]), rel=1e-6)
+    assert every.item() == pytest.approx(float(golden[f"aflw_mmpose_nme_{golden_name}_allpoints"]), rel=1e-6)
     # mmpose averages over points, not faces: weight each face by its visible points.
     count = (visible > 0).sum(-1)
     per_point = (nme(pred, target, distance, visible=visible > 0) * count).sum() / count.sum()
-    assert per_point.item() == pytest.approx(float(golden["aflw_mmpose_nme_sqrt_wh_visible"]), rel=1e-6)
+    assert per_point.item() == pytest.approx(float(golden[f"aflw_mmpose_nme_{golden_name}_visible"]), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("method", "error_percent", "failures_percent"), [("TCDCN", 7.655, 16.174), ("CFSS", 6.283, 9.073)]
-)
-def test_published_cofw68_figures(data_root: Path, method: str, error_percent: float, failures_percent: float) -> None:
-    folder = data_root / "faces_formats" / "cofw68"
-    if not folder.exists():
-        pytest.skip("the COFW-68 result files are absent")
-    target = torch.tensor(read_cofw68(folder / "COFW68_Data" / "test_annotations"))
-    pred = torch.tensor(read_cofw68_results(folder / "Results" / f"{method}_CFOW68.txt"))
-    per_face = nme(pred, target, normalizer_distance(target, ((36,), (45,))))
-    # The figures are printed to three decimals.
-    assert 100 * per_face.mean().item() == pytest.approx(error_percent, abs=5e-4)
-    assert 100 * failure_rate(per_face).item() == pytest.approx(failures_percent, abs=5e-4)
+@pytest.mark.parametrize(("name", "first_pixel"), [("wflw", 0), ("f300w", 1)])
+def test_goldens_of_the_published_scripts(goldens: Goldens, name: str, first_pixel: int) -> None:
+    """The script for 300-W moves the points, which count from 1; lengths do not notice."""
+    golden = goldens("06_nme_faces")
+    pred, target = (torch.tensor(golden[f"{name}_{which}"]).double() for which in ("pred", "gt"))
+    left, right = golden[f"{name}_outer_eye_corner_idx"].tolist()
+    moved = target - first_pixel
+    per_face = nme(pred, moved, normalizer_distance(target, ((left,), (right,))))
+    assert per_face.mean().item() == pytest.approx(float(golden[f"{name}_h3r_script_nme"]), rel=1e-6)
+    assert torch.equal(
+        normalizer_distance(moved, "box_max"),
+        normalizer_distance(moved, "box_max", box=torch.tensor(golden[f"{name}_h3r_script_p1_boxes"]).double()),
+    )
 
 
 def test_functional_needs_no_torchmetrics() -> None:
-    code = "import sys, heatpoint.metrics.functional; sys.exit('torchmetrics' in sys.modules)"
+    code = "import sys, heatpoint.metrics.functional, heatpoint.metrics.faces; sys.exit('torchmetrics' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -274,11 +252,21 @@ ONE = torch.zeros(2, 3, 2)
         ),
         (
             lambda: normalizer_distance(ONE, ((0,), (3,))),
-            "normalizer_distance: definition must be 'box' or two groups of point indices from 0 to 2, got ((0,), (3,)).",
+            "normalizer_distance: definition must be 'box', 'box_max', 'box_diagonal', 'given' or two groups of point "
+            "indices from 0 to 2, got ((0,), (3,)).",
         ),
         (
             lambda: normalizer_distance(ONE, "eyes"),
-            "normalizer_distance: definition must be 'box' or two groups of point indices from 0 to 2, got 'eyes'.",
+            "normalizer_distance: definition must be 'box', 'box_max', 'box_diagonal', 'given' or two groups of point "
+            "indices from 0 to 2, got 'eyes'.",
+        ),
+        (
+            lambda: normalizer_distance(ONE, "given"),
+            "normalizer_distance: given must be (2,), one length per face, got None.",
+        ),
+        (
+            lambda: normalizer_distance(ONE, "given", given=torch.ones(3)),
+            "normalizer_distance: given must be (2,), one length per face, got (3,).",
         ),
         (lambda: nme(ONE[0], ONE[0], torch.ones(3)), "nme: pred must be (N, K, D), got (3, 2)."),
         (lambda: nme(ONE, ONE, torch.ones(3)), "nme: normalizer must be (2,), one length per face, got (3,)."),
@@ -290,21 +278,6 @@ ONE = torch.zeros(2, 3, 2)
         (
             lambda: nme(ONE, ONE, torch.ones(2), visible=torch.ones(3, 2)),
             "nme: visible must be (2, 3), one flag per point, got (3, 2).",
-        ),
-        (lambda: failure_rate(torch.zeros(0)), "cumulative_error: nme must be (N,) with at least one face, got (0,)."),
-        (
-            lambda: area_under_curve(torch.zeros(2, 3)),
-            "area_under_curve: nme must be (N,) with at least one face, got (2, 3).",
-        ),
-        (lambda: area_under_curve(torch.zeros(2), 0.0), "area_under_curve: threshold must be greater than 0, got 0.0."),
-        (lambda: mtfl_errors(ONE[0], ONE[0]), "mtfl_errors: pred must be (N, K, 2), got (3, 2)."),
-        (
-            lambda: mtfl_errors(ONE, ONE),
-            "mtfl_errors: target must hold a face whose eyes are apart, got (2, 3, 2).",
-        ),
-        (
-            lambda: mtfl_errors(ONE, ONE, pixel_scale=torch.ones(3)),
-            "mtfl_errors: pixel_scale must be (2,), one factor per face, got (3,).",
         ),
         (
             lambda: pearson_correlation(torch.zeros(3), torch.zeros(2)),

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 import heatpoint.metrics
-from heatpoint.metrics import AreaUnderCurve, ConfidenceCorrelation, FailureRate, MTFLError, NormalizedMeanError
+from heatpoint.metrics import (
+    AreaUnderCurve,
+    ConfidenceCorrelation,
+    ErrorCurve,
+    FailureRate,
+    MTFLError,
+    NormalizedMeanError,
+    SubsetError,
+    faces,
+)
 from heatpoint.metrics import functional as F
 
 NUM, POINTS = 11, 5
@@ -32,31 +41,38 @@ def face_mean(values: Tensor) -> Tensor:
     return torch.stack([v[m].mean() for v, m in zip(values, VISIBLE, strict=True) if m.any()])
 
 
-CASES: list[tuple[Callable[[], Any], tuple[Tensor, ...], Tensor, bool]] = [
+CASES: list[tuple[Callable[[], Any], tuple[Tensor, ...], Tensor, bool | None]] = [
     (NormalizedMeanError, (PRED, TARGET, NORMALIZER, VISIBLE), PER_FACE.mean(), False),
     (NormalizedMeanError, (PRED, TARGET, NORMALIZER), F.nme(PRED, TARGET, NORMALIZER).mean(), False),
-    (FailureRate, (PRED, TARGET, NORMALIZER, VISIBLE), F.failure_rate(PER_FACE), False),
+    (FailureRate, (PRED, TARGET, NORMALIZER, VISIBLE), faces.failure_rate(PER_FACE), False),
     (
         lambda: FailureRate(threshold=0.05),
         (PRED, TARGET, NORMALIZER, VISIBLE),
-        F.failure_rate(PER_FACE, 0.05),
+        faces.failure_rate(PER_FACE, 0.05),
         False,
     ),
-    (AreaUnderCurve, (PRED, TARGET, NORMALIZER, VISIBLE), F.area_under_curve(PER_FACE), True),
+    (AreaUnderCurve, (PRED, TARGET, NORMALIZER, VISIBLE), faces.area_under_curve(PER_FACE), True),
     (
         lambda: AreaUnderCurve(threshold=0.5),
         (PRED, TARGET, NORMALIZER, VISIBLE),
-        F.area_under_curve(PER_FACE, 0.5),
+        faces.area_under_curve(PER_FACE, 0.5),
         True,
     ),
-    (MTFLError, (PRED, TARGET), F.mtfl_errors(PRED, TARGET)[1], False),
+    (ErrorCurve, (PRED, TARGET, NORMALIZER, VISIBLE), torch.stack(faces.error_curve(PER_FACE)), None),
+    (
+        lambda: ErrorCurve(limit=0.4, num_thresholds=7),
+        (PRED, TARGET, NORMALIZER),
+        torch.stack(faces.error_curve(F.nme(PRED, TARGET, NORMALIZER), limit=0.4, num_thresholds=7)),
+        None,
+    ),
+    (MTFLError, (PRED, TARGET), faces.mtfl_errors(PRED, TARGET)[1], False),
     (
         lambda: MTFLError(kind="absolute"),
         (PRED, TARGET, SCALE),
-        F.mtfl_errors(PRED, TARGET, pixel_scale=SCALE)[0],
+        faces.mtfl_errors(PRED, TARGET, pixel_scale=SCALE)[0],
         False,
     ),
-    (lambda: MTFLError(eyes=(1, 3)), (PRED, TARGET), F.mtfl_errors(PRED, TARGET, eyes=(1, 3))[1], False),
+    (lambda: MTFLError(eyes=(1, 3)), (PRED, TARGET), faces.mtfl_errors(PRED, TARGET, eyes=(1, 3))[1], False),
     (ConfidenceCorrelation, (CONFIDENCE, ERRORS), F.pearson_correlation(CONFIDENCE, -ERRORS), True),
     (
         ConfidenceCorrelation,
@@ -75,7 +91,7 @@ CASES: list[tuple[Callable[[], Any], tuple[Tensor, ...], Tensor, bool]] = [
 
 @pytest.mark.parametrize(("make", "inputs", "expected", "higher"), CASES)
 def test_the_value_does_not_depend_on_batches_or_processes(
-    make: Callable[[], Any], inputs: tuple[Tensor, ...], expected: Tensor, higher: bool
+    make: Callable[[], Any], inputs: tuple[Tensor, ...], expected: Tensor, higher: bool | None
 ) -> None:
     metric = make()
     assert metric.higher_is_better is higher
@@ -98,6 +114,41 @@ def test_the_value_does_not_depend_on_batches_or_processes(
     torch.testing.assert_close(metric.compute(), expected, rtol=1e-13, atol=0)
 
 
+NAMES = ("blur", "pose", "make-up")
+TAGS = [frozenset(name for name, flag in zip(NAMES, row, strict=True) if flag) for row in RNG.random((NUM, 3)) < 0.6]
+
+
+@pytest.mark.parametrize("score", ["mean", "failure_rate", "area_under_curve"])
+def test_subsets_do_not_depend_on_batches_or_processes(score: Any) -> None:
+    inputs = (PRED, TARGET, NORMALIZER)
+    seen = [tags for tags, flag in zip(TAGS, SEEN.tolist(), strict=True) if flag]
+    take = {"mean": torch.mean, "failure_rate": faces.failure_rate, "area_under_curve": faces.area_under_curve}[score]
+    # Not every process meets every subset, and a subset may have no face at all.
+    expected = {**faces.by_subset(PER_FACE, seen, score=take), "none": float("nan")}
+    first, second = (SubsetError([*NAMES, "none"], score=score) for _ in range(2))
+    for metric, (start, stop) in ((first, (0, 1)), (second, (1, 5)), (second, (5, NUM))):
+        metric.update(*(t[start:stop] for t in inputs), TAGS[start:stop], VISIBLE[start:stop])
+    for name, reduce in first._reductions.items():
+        setattr(first, name, [reduce([torch.cat(getattr(m, name)) for m in (first, second)])])
+    assert {n: v.item() for n, v in first.compute().items()} == pytest.approx(expected, rel=1e-13, nan_ok=True)
+
+    whole = SubsetError(NAMES[:1], score=score)
+    whole.update(*inputs, TAGS)
+    every = faces.by_subset(F.nme(*inputs), TAGS, score=take)
+    assert {n: v.item() for n, v in whole.compute().items()} == pytest.approx({"blur": every["blur"]}, rel=1e-13)
+
+
+def test_the_threshold_of_subsets() -> None:
+    found = []
+    for threshold in (0.02, 0.5):
+        metric = SubsetError(["blur"], score="failure_rate", threshold=threshold)
+        metric.update(PRED, TARGET, NORMALIZER, TAGS)
+        blurred = F.nme(PRED, TARGET, NORMALIZER)[faces.subset_mask(TAGS, "blur")]
+        found.append(metric.compute()["blur"].item())
+        assert found[-1] == faces.failure_rate(blurred, threshold).item()
+    assert found[0] > found[1]
+
+
 def test_the_package_loads_classes_when_asked_and_lists_them() -> None:
     assert set(heatpoint.metrics.__all__) <= set(dir(heatpoint.metrics))
     with pytest.raises(AttributeError, match=r"module 'heatpoint.metrics' has no attribute 'Accuracy'"):
@@ -110,6 +161,23 @@ def test_the_package_loads_classes_when_asked_and_lists_them() -> None:
         (
             lambda: MTFLError(kind="relativ"),
             "MTFLError: kind must be one of absolute, relative, got 'relativ'. Did you mean relative?",
+        ),
+        (
+            lambda: SubsetError([]),
+            "SubsetError: subsets must be at least one name, none twice, got [].",
+        ),
+        (
+            lambda: SubsetError(["a", "a"]),
+            "SubsetError: subsets must be at least one name, none twice, got ['a', 'a'].",
+        ),
+        (
+            lambda: SubsetError(["a"], score="failure"),
+            "SubsetError: score must be one of area_under_curve, failure_rate, mean, got 'failure'. Did you mean "
+            "failure_rate?",
+        ),
+        (
+            lambda: SubsetError(["a"]).update(PRED, TARGET, NORMALIZER, TAGS[:3]),
+            "SubsetError.update: tags must be 11, the subsets of each face, got 3.",
         ),
         (
             lambda: ConfidenceCorrelation(per="faces"),

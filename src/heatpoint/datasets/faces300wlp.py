@@ -96,7 +96,7 @@ def read_faces300wlp(
 def open_faces300wlp(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
     """300W-LP under `data_root`/faces300wlp; "test" is AFLW2000-3D, which the published figures of 300W-LP are for."""
     if split == "test":
-        return open_aflw2000(data_root, split)
+        return open_aflw2000(data_root, split, problems=problems)
     check_split(NAME, split, ("test", *SPLITS))
     return read_faces300wlp(resolve_data_root(data_root) / NAME, split, problems=problems)
 

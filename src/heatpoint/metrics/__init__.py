@@ -1,4 +1,4 @@
-"""Scores of predictions: plain functions in `functional`, torchmetrics classes over them, loaded when first asked for."""
+"""Scores of predictions: plain functions in `functional`, `faces`, …, and torchmetrics classes, loaded when asked for."""
 
 from __future__ import annotations
 
@@ -6,30 +6,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heatpoint.metrics.coco_ap import CocoKeypointAP
     from heatpoint.metrics.correct_points import PCK, EndPointError, PCKAreaUnderCurve, PCKh
     from heatpoint.metrics.correlation import ConfidenceCorrelation
     from heatpoint.metrics.mtfl import MTFLError
-    from heatpoint.metrics.normalized_error import AreaUnderCurve, FailureRate, NormalizedMeanError
+    from heatpoint.metrics.normalized_error import (
+        AreaUnderCurve,
+        ErrorCurve,
+        FailureRate,
+        NormalizedMeanError,
+        SubsetError,
+    )
     from heatpoint.metrics.pose_error import MPJPE
 
 __all__ = [
     "MPJPE",
     "PCK",
     "AreaUnderCurve",
+    "CocoKeypointAP",
     "ConfidenceCorrelation",
     "EndPointError",
+    "ErrorCurve",
     "FailureRate",
     "MTFLError",
     "NormalizedMeanError",
     "PCKAreaUnderCurve",
     "PCKh",
+    "SubsetError",
 ]
 
-# torchmetrics takes seconds to import, and `functional` does without it.
+# torchmetrics takes seconds to import, and the plain functions do without it.
 _FILES = {
     "AreaUnderCurve": "normalized_error",
+    "CocoKeypointAP": "coco_ap",
     "ConfidenceCorrelation": "correlation",
     "EndPointError": "correct_points",
+    "ErrorCurve": "normalized_error",
     "FailureRate": "normalized_error",
     "MPJPE": "pose_error",
     "MTFLError": "mtfl",
@@ -37,12 +49,13 @@ _FILES = {
     "PCK": "correct_points",
     "PCKAreaUnderCurve": "correct_points",
     "PCKh": "correct_points",
+    "SubsetError": "normalized_error",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "functional":
-        return import_module(f"{__name__}.functional")
+    if name in ("faces", "functional"):
+        return import_module(f"{__name__}.{name}")
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

@@ -1,6 +1,6 @@
-"""Scores of predicted points as plain functions on tensors; torch is all they need.
+"""Errors of predicted points and the lengths to divide them by, as plain functions on tensors; torch is all they need.
 
-Errors are fractions here (0.05), never percentages, unless the name says percent.
+Errors are fractions here (0.05), never percentages. What is read from the errors of many faces stands in `faces`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor
 from heatpoint._checks import message, value_checks_enabled
 from heatpoint._numerics import full_precision, promote
 
-Normalizer = tuple[Sequence[int], Sequence[int]] | Literal["box"]
+Normalizer = tuple[Sequence[int], Sequence[int]] | Literal["box", "box_max", "box_diagonal", "given"]
+BOX_LENGTHS = ("box", "box_max", "box_diagonal")
 
 
 @full_precision
@@ -42,18 +43,26 @@ def point_errors(pred: Tensor, target: Tensor) -> Tensor:
 
 @full_precision
 def normalizer_distance(
-    target: Tensor, definition: Normalizer, *, box: Tensor | None = None, visible: Tensor | None = None
+    target: Tensor,
+    definition: Normalizer,
+    *,
+    box: Tensor | None = None,
+    given: Tensor | None = None,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """The length by which a face's errors are divided (Randomized Rounding, 5.2).
 
     Inter-ocular: the outer eye corners, one index in each group. Inter-pupil: the means of the landmarks around each eye.
-    Box: √(w·h).
+    Of a box of width w and height h: √(w·h), max(w, h) or √(w² + h²). Published codes mean different things by "box size":
+    mmpose's `box_size` is √(w·h), its `bbox_size` max(w, h).
 
     Args:
         target: (N, K, D) true points.
-        definition: Two groups of point indices, for the distance between the means of the groups, or "box".
-        box: (N, 4) boxes (x1, y1, x2, y2) with w = x2 − x1 and h = y2 − y1, for "box". None takes the tight box around
-            the true points.
+        definition: Two groups of point indices, for the distance between the means of the groups; "box", "box_max" or
+            "box_diagonal"; or "given".
+        box: (N, 4) boxes (x1, y1, x2, y2) with w = x2 − x1 and h = y2 − y1, for the three lengths of a box. None takes the
+            tight box around the true points.
+        given: (N,) lengths that the set itself gives ("head" in MPII), for "given": they are returned as they are.
         visible: (N, K) bool, the points that are annotated; the others may hold any number. None takes all points.
 
     Returns:
@@ -61,11 +70,13 @@ def normalizer_distance(
         visible, or no point at all is for the tight box. 0 where the points coincide, as in the box of a single point.
 
     Raises:
-        ValueError: If an index or a shape does not fit.
+        ValueError: If an index or a shape does not fit, or lengths are wanted that are not given.
 
     >>> face = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [6.0, 0.0], [8.0, 2.0]]])
     >>> normalizer_distance(face, ((0, 1), (2,))), normalizer_distance(face, "box")
     (tensor([5.]), tensor([4.]))
+    >>> normalizer_distance(face, "box_max"), normalizer_distance(face, "given", given=torch.tensor([7.0]))
+    (tensor([8.]), tensor([7.]))
     >>> normalizer_distance(face, "box", visible=torch.tensor([[False, True, False, True]]))
     tensor([3.4641])
     """
@@ -75,20 +86,31 @@ def normalizer_distance(
         rule = f"be {tuple(target.shape[:2])}, one flag per point"
         raise ValueError(message("normalizer_distance", "visible", rule, tuple(visible.shape)))
     target = promote(target)
-    if definition == "box":
-        if box is None:
-            return _tight_box_size(target, visible)
-        if box.shape != (len(target), 4):
-            rule = f"be ({len(target)}, 4): x1, y1, x2, y2 of each face"
-            raise ValueError(message("normalizer_distance", "box", rule, tuple(box.shape)))
-        return (promote(box)[:, 2:] - promote(box)[:, :2]).prod(dim=-1).sqrt()
+    if isinstance(definition, str) and definition in BOX_LENGTHS:
+        sides = _tight_sides(target, visible) if box is None else _given_sides(box, len(target))
+        length = _box_length(sides, definition)
+        # Without a visible point both sides are −∞, whose product has a root.
+        return torch.where((sides >= 0).all(dim=-1), length, torch.full_like(length, torch.nan))
+    if definition == "given":
+        if given is None or given.shape != target.shape[:1]:
+            rule = f"be ({len(target)},), one length per face"
+            raise ValueError(
+                message("normalizer_distance", "given", rule, None if given is None else tuple(given.shape))
+            )
+        return promote(given)
+    return _group_distance(target, definition, visible)
+
+
+def _group_distance(target: Tensor, definition: Normalizer, visible: Tensor | None) -> Tensor:
+    """Distance between the means of two groups of points; NaN where one of them is not visible."""
     num_points = target.shape[1]
     if (
         isinstance(definition, str)
         or len(definition) != 2
         or not all(group and all(0 <= i < num_points for i in group) for group in definition)
     ):
-        rule = f"be 'box' or two groups of point indices from 0 to {num_points - 1}"
+        names = ", ".join(map(repr, (*BOX_LENGTHS, "given")))
+        rule = f"be {names} or two groups of point indices from 0 to {num_points - 1}"
         raise ValueError(message("normalizer_distance", "definition", rule, repr(definition)))
     first, second = (target[:, list(group)].mean(dim=1) for group in definition)
     length = torch.linalg.vector_norm(first - second, dim=-1)
@@ -98,15 +120,29 @@ def normalizer_distance(
     return torch.where(complete, length, torch.full_like(length, torch.nan))
 
 
-def _tight_box_size(target: Tensor, visible: Tensor | None) -> Tensor:
-    """√(w·h) of the box around the visible points of each face; NaN where there is none."""
+def _given_sides(box: Tensor, num_faces: int) -> Tensor:
+    """Width and height (N, 2) of boxes."""
+    if box.shape != (num_faces, 4):
+        rule = f"be ({num_faces}, 4): x1, y1, x2, y2 of each face"
+        raise ValueError(message("normalizer_distance", "box", rule, tuple(box.shape)))
+    return promote(box)[:, 2:] - promote(box)[:, :2]
+
+
+def _tight_sides(target: Tensor, visible: Tensor | None) -> Tensor:
+    """Width and height (N, 2) of the box around the visible points of each face; −∞ where there is none."""
     low = high = target
     if visible is not None:
         hidden = ~visible.bool()[..., None]
         low, high = target.masked_fill(hidden, torch.inf), target.masked_fill(hidden, -torch.inf)
-    size = (high.amax(dim=1) - low.amin(dim=1))[:, :2].prod(dim=-1).sqrt()
-    # Without a visible point both sides are −∞, whose product has a root.
-    return size if visible is None else torch.where(visible.any(dim=-1), size, torch.full_like(size, torch.nan))
+    return (high.amax(dim=1) - low.amin(dim=1))[:, :2]
+
+
+def _box_length(sides: Tensor, definition: str) -> Tensor:
+    if definition == "box":
+        return sides.prod(dim=-1).sqrt()
+    if definition == "box_max":
+        return sides.amax(dim=-1)
+    return torch.linalg.vector_norm(sides, dim=-1)
 
 
 @full_precision
@@ -142,113 +178,6 @@ def nme(pred: Tensor, target: Tensor, normalizer: Tensor, *, visible: Tensor | N
         remedy = "The points or box that define it coincide: leave the face out."
         raise ValueError(message("nme", "normalizer", "be greater than 0", float(normalizer.detach().min()), remedy))
     return _visible_mean("nme", errors, visible) / normalizer
-
-
-def failure_rate(nme: Tensor, threshold: float = 0.1) -> Tensor:
-    """Share of faces whose normalised mean error is greater than the threshold.
-
-    Args:
-        nme: (N,) fractions. NaN, as a diverged prediction gives, is a failure.
-        threshold: A fraction; 0.1 is usual.
-
-    >>> failure_rate(torch.tensor([0.03, 0.1, 0.11, 0.2]))
-    tensor(0.5000)
-    """
-    return 1 - cumulative_error(nme, torch.tensor([threshold], dtype=nme.dtype, device=nme.device))[0]
-
-
-def cumulative_error(nme: Tensor, thresholds: Tensor) -> Tensor:
-    """The cumulative error distribution (CED): for each threshold the share of faces with at most that error.
-
-    Args:
-        nme: (N,) fractions, N at least 1.
-        thresholds: (T,).
-
-    Returns:
-        (T,).
-
-    >>> cumulative_error(torch.tensor([0.03, 0.08, 0.2]), torch.tensor([0.0, 0.05, 0.1, 0.2]))
-    tensor([0.0000, 0.3333, 0.6667, 1.0000])
-    """
-    _check_faces("cumulative_error", nme)
-    return (nme <= thresholds.to(nme)[:, None]).to(nme.dtype).mean(dim=-1)
-
-
-def area_under_curve(nme: Tensor, threshold: float = 0.1) -> Tensor:
-    """Area under the cumulative error distribution up to the threshold, as a share of the whole: (1/t) ∫₀ᵗ CED(e) de.
-
-    The curve is a staircase, so the integral is exactly mean(max(0, 1 − nme / t)). Published scripts sum Simpson's or the
-    trapezoid rule over samples of the curve and differ by about their step.
-
-    Args:
-        nme: (N,) fractions, N at least 1. NaN counts as a failure.
-        threshold: t, greater than 0.
-
-    Raises:
-        ValueError: If the threshold is not greater than 0.
-
-    >>> area_under_curve(torch.tensor([0.0, 0.05, 0.1, 0.3]))
-    tensor(0.3750)
-    """
-    _check_faces("area_under_curve", nme)
-    if not threshold > 0:
-        raise ValueError(message("area_under_curve", "threshold", "be greater than 0", threshold))
-    return torch.nan_to_num(1 - nme / threshold, nan=0.0).clamp(min=0).mean()
-
-
-@full_precision
-def mtfl_errors(
-    pred: Tensor, target: Tensor, *, pixel_scale: Tensor | None = None, eyes: tuple[int, int] = (0, 1)
-) -> tuple[Tensor, Tensor]:
-    """Absolute and relative error of MTFL's five points (Sampling-Argmax, Appendix A, Table 8).
-
-    Absolute: mean over faces of the mean point distance, in pixels. Relative: 100 times the mean over faces of that
-    distance divided by the distance between the eyes. As in the published code, faces whose eyes are less than 0.001
-    pixels apart are left out of both.
-
-    Args:
-        pred: (N, K, 2).
-        target: (N, K, 2).
-        pixel_scale: (N,) factor from these pixels to those of the original image; None is 1.
-        eyes: Indices of the two eyes.
-
-    Returns:
-        Two scalars: pixels, and percent.
-
-    Raises:
-        ValueError: If a shape does not fit, or no face is left.
-
-    >>> target = torch.tensor([[[0.0, 0.0], [10.0, 0.0], [5.0, 5.0]]])
-    >>> mtfl_errors(target + torch.tensor([3.0, 4.0]), target, pixel_scale=torch.tensor([2.0]))
-    (tensor(10.), tensor(50.))
-    """
-    absolute, relative = mtfl_face_errors(pred, target, pixel_scale=pixel_scale, eyes=eyes)
-    if not absolute.numel():
-        raise ValueError(message("mtfl_errors", "target", "hold a face whose eyes are apart", tuple(target.shape)))
-    return absolute.mean(), relative.mean()
-
-
-@full_precision
-def mtfl_face_errors(
-    pred: Tensor, target: Tensor, *, pixel_scale: Tensor | None = None, eyes: tuple[int, int] = (0, 1)
-) -> tuple[Tensor, Tensor]:
-    """What `mtfl_errors` averages: pixels and percent of each face that counts, two tensors of one length.
-
-    >>> target = torch.tensor([[[0.0, 0.0], [10.0, 0.0]], [[7.0, 7.0], [7.0, 7.0]]])
-    >>> mtfl_face_errors(target + 1.0, target)
-    (tensor([1.4142]), tensor([14.1421]))
-    """
-    errors = point_errors(pred, target)
-    if errors.ndim != 2:
-        raise ValueError(message("mtfl_errors", "pred", "be (N, K, 2)", tuple(pred.shape)))
-    scale = errors.new_ones(len(errors)) if pixel_scale is None else pixel_scale.to(errors)
-    if scale.shape != errors.shape[:1]:
-        rule = f"be ({len(errors)},), one factor per face"
-        raise ValueError(message("mtfl_errors", "pixel_scale", rule, tuple(scale.shape)))
-    distance = normalizer_distance(target, ((eyes[0],), (eyes[1],))) * scale
-    absolute = errors.mean(dim=-1) * scale
-    kept = distance >= 1e-3
-    return absolute[kept], 100 * absolute[kept] / distance[kept]
 
 
 @full_precision
@@ -297,8 +226,3 @@ def _visible_mean(function: str, values: Tensor, visible: Tensor | None) -> Tens
     weight = visible.to(values.dtype)
     # A hidden point may hold any number, NaN included: it must not touch the sum.
     return torch.where(visible.bool(), values, torch.zeros_like(values)).sum(dim=-1) / weight.sum(dim=-1)
-
-
-def _check_faces(function: str, nme: Tensor) -> None:
-    if nme.ndim != 1 or not nme.numel():
-        raise ValueError(message(function, "nme", "be (N,) with at least one face", tuple(nme.shape)))

@@ -9,11 +9,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import one_of
-from heatpoint.metrics.functional import mtfl_face_errors
+from heatpoint.metrics.faces import mtfl_face_errors
 
 
 class MTFLError(Metric):
-    """Mean over faces of `functional.mtfl_face_errors`: the absolute error in pixels or the relative one in percent.
+    """Mean over faces of `faces.mtfl_face_errors`: the absolute error in pixels or the relative one in percent.
 
     Args:
         kind: "relative" (percent of the distance between the eyes) or "absolute" (pixels).

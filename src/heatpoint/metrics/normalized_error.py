@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from heatpoint.metrics.functional import area_under_curve, failure_rate, nme
+from heatpoint._checks import message, one_of
+from heatpoint.metrics.faces import area_under_curve, error_curve, failure_rate, subset_mask
+from heatpoint.metrics.functional import nme
+
+SCORES = ("mean", "failure_rate", "area_under_curve")
 
 
 class NormalizedMeanError(Metric):
@@ -21,7 +29,7 @@ class NormalizedMeanError(Metric):
     tensor(0.0500)
     """
 
-    higher_is_better = False
+    higher_is_better: bool | None = False
     is_differentiable = False
     full_state_update = False
     faces: list[Tensor]
@@ -66,7 +74,7 @@ class FailureRate(NormalizedMeanError):
         self.threshold = threshold
 
     def compute(self) -> Tensor:
-        """The share, as `functional.failure_rate` gives it."""
+        """The share, as `faces.failure_rate` gives it."""
         return failure_rate(dim_zero_cat(self.faces), self.threshold)
 
 
@@ -90,5 +98,118 @@ class AreaUnderCurve(NormalizedMeanError):
         self.threshold = threshold
 
     def compute(self) -> Tensor:
-        """The area, as `functional.area_under_curve` gives it."""
+        """The area, as `faces.area_under_curve` gives it."""
         return area_under_curve(dim_zero_cat(self.faces), self.threshold)
+
+
+class ErrorCurve(NormalizedMeanError):
+    """The cumulative error distribution (CED) at evenly spaced thresholds.
+
+    Args:
+        limit: The last threshold.
+        num_thresholds: T, from 0 to the limit.
+
+    >>> import torch
+    >>> metric = ErrorCurve(limit=0.2, num_thresholds=3)
+    >>> metric.update(torch.tensor([[[3.0, 4.0]], [[0.0, 0.0]]]), torch.zeros(2, 1, 2), torch.tensor([40.0, 50.0]))
+    >>> metric.compute()
+    tensor([[0.0000, 0.1000, 0.2000],
+            [0.5000, 0.5000, 1.0000]])
+    """
+
+    higher_is_better = None
+
+    def __init__(self, *, limit: float = 0.1, num_thresholds: int = 101) -> None:
+        super().__init__()
+        self.limit = limit
+        self.num_thresholds = num_thresholds
+
+    def compute(self) -> Tensor:
+        """(2, T): the thresholds, and the shares of faces, as `faces.error_curve` gives them."""
+        return torch.stack(error_curve(dim_zero_cat(self.faces), limit=self.limit, num_thresholds=self.num_thresholds))
+
+
+class SubsetError(Metric):
+    """A score of each named subset of faces, as `faces.by_subset` gives it for one process.
+
+    The names are given beforehand, so that all processes agree on them whatever faces each has seen. Faces without a
+    visible point are left out.
+
+    Args:
+        subsets: Names of the subsets to report; other tags are passed over.
+        score: "mean" of the errors, "failure_rate" or "area_under_curve".
+        threshold: Of the latter two; a fraction.
+
+    Raises:
+        ValueError: If there is no name or one is there twice, or the score is unknown.
+
+    >>> import torch
+    >>> metric = SubsetError(["blur", "pose"])
+    >>> pred, tags = torch.tensor([[[3.0, 4.0]], [[0.0, 0.0]]]), [frozenset({"blur"}), frozenset({"blur", "pose"})]
+    >>> metric.update(pred, torch.zeros(2, 1, 2), torch.tensor([50.0, 50.0]), tags)
+    >>> metric.compute()
+    {'blur': tensor(0.0500), 'pose': tensor(0.)}
+    """
+
+    higher_is_better: bool | None = None
+    is_differentiable = False
+    full_state_update = False
+    faces: list[Tensor]
+    members: list[Tensor]
+
+    def __init__(
+        self,
+        subsets: Sequence[str],
+        *,
+        score: Literal["mean", "failure_rate", "area_under_curve"] = "mean",
+        threshold: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.subsets = tuple(subsets)
+        if not self.subsets or len(set(self.subsets)) < len(self.subsets):
+            raise ValueError(message("SubsetError", "subsets", "be at least one name, none twice", list(subsets)))
+        one_of("SubsetError", "score", score, SCORES)
+        self.score = score
+        self.threshold = threshold
+        self.add_state("faces", default=[], dist_reduce_fx="cat")
+        self.add_state("members", default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        normalizer: Tensor,
+        tags: Sequence[frozenset[str]],
+        visible: Tensor | None = None,
+    ) -> None:
+        """Adds faces.
+
+        Args:
+            pred: (N, K, D).
+            target: (N, K, D).
+            normalizer: (N,), as from `functional.normalizer_distance`.
+            tags: The subsets of each face, N of them.
+            visible: (N, K) bool; None takes all points.
+
+        Raises:
+            ValueError: If the numbers of faces and tags differ.
+        """
+        per_face = nme(pred, target, normalizer, visible=visible)
+        if len(tags) != len(per_face):
+            rule = f"be {len(per_face)}, the subsets of each face"
+            raise ValueError(message("SubsetError.update", "tags", rule, len(tags)))
+        members = torch.stack([subset_mask(tags, name) for name in self.subsets], dim=-1).to(per_face.device)
+        kept = torch.ones_like(members[:, 0]) if visible is None else visible.any(dim=-1)
+        self.faces.append(per_face[kept])
+        self.members.append(members[kept])
+
+    def compute(self) -> dict[str, Tensor]:
+        """The score of each subset; NaN where no face belongs to it."""
+        faces, members = dim_zero_cat(self.faces), dim_zero_cat(self.members)
+        return {name: self._scored(faces[members[:, place]]) for place, name in enumerate(self.subsets)}
+
+    def _scored(self, errors: Tensor) -> Tensor:
+        if self.score == "mean" or not len(errors):
+            return errors.mean()
+        score = failure_rate if self.score == "failure_rate" else area_under_curve
+        return score(errors, self.threshold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +13,28 @@ from torch import Tensor
 from heatpoint._checks import check_whole, message
 from heatpoint.datasets import PointSet
 from heatpoint.localizers import Localizer, make_localizer
-from heatpoint.metrics.functional import (
-    area_under_curve,
-    failure_rate,
-    mtfl_errors,
-    nme,
-    pearson_correlation,
-    point_errors,
-)
-from heatpoint.recipes.config import Recipe
+from heatpoint.recipes.changes import changed
+from heatpoint.recipes.config import DataConfig, Recipe
 from heatpoint.recipes.options import parse_named
 from heatpoint.skeleton import Skeleton
 from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, limited, make_loader, read_split
 from heatpoint.training.locating import locate, to_image
-from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of, which_box
-from heatpoint.training.space import ROOT_DEPTH, relative_depths, space_scores
+from heatpoint.training.normalizing import default_normalizer, measures_box, which_box
+from heatpoint.training.pose_scores import PoseRule, areas_of, is_pose_set
+from heatpoint.training.scoring import THRESHOLD, Found, scores_of
+from heatpoint.training.space import ROOT_DEPTH, relative_depths
 from heatpoint.training.weights import Trained, load_weights
 
-THRESHOLD = 0.1  # A face whose normalised error is greater has failed; the area under the curve ends here.
 SPLITS = ("train", "validation", "test")
-PEAK = "peak"
+PEAK, ACTIVATION, ACTIVATIONS = "peak", "activation", 4
 OWN = "recipe"  # Name of the recipe's own decoder among the scores.
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was located in a set, in image pixels.
-
-    Attributes:
-        points: (N, K, 2).
-        confidence: (N, K), the localizer's.
-        depths: (N, K) in millimetres behind the root, from volumes; None from maps.
-    """
-
-    points: Tensor
-    confidence: Tensor
-    depths: Tensor | None = None
 
 
 def evaluate(
     model_path: str | Path,
     *,
     data_root: Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     readouts: Sequence[str] = (),
     flip_test: bool | None = None,
     batch_size: int = 32,
@@ -63,13 +42,14 @@ def evaluate(
     device: str = "cpu",
     limit: int | None = None,
     point_set: PointSet | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Scores a file of weights on a split of its recipe's data set.
 
     Args:
         model_path: A file that `fit` has written.
         data_root: Folder of the data sets; None takes HEATPOINT_DATA.
-        split: Of the data set.
+        split: Of the data set; None takes the recipe's test split, or "test" if it has none.
         readouts: More ways to read the same maps, such as "top_k:k=25": each is scored beside the recipe's own.
         flip_test: None takes the recipe's choice.
         batch_size: Images at a time.
@@ -77,10 +57,11 @@ def evaluate(
         device: Where the network runs.
         limit: Only the first so many images; None takes the recipe's.
         point_set: A set of one's own; None reads `split` of the recipe's data set.
+        changes: What is to be different from training, such as {"data.box_policy": "P2"}; fields of the recipe's data.
 
     Returns:
-        {"recipe", "protocol", "seed", "split", "num_images", "scores": {decoder: {...}}}. The recipe's own decoder is
-        called "recipe". Errors are fractions of the normaliser.
+        {"recipe", "protocol", "seed", "split", "num_images", "scores": {decoder: {...}}}; see `scores_of`. The recipe's own
+        decoder is called "recipe". Errors are fractions of the normaliser.
 
     Raises:
         FileNotFoundError: If the weights or the data are missing.
@@ -90,19 +71,24 @@ def evaluate(
     check_whole("evaluate", "--workers", workers, "be at least 0", least=0)
     if limit is not None:
         check_whole("evaluate", "--limit", limit, "be at least 0", least=0)
-    trained = load_weights(model_path, device=device)
+    trained = _changed(load_weights(model_path, device=device), changes or {})
     localizers = localizers_for(trained, readouts)
     data = trained.recipe.data if limit is None else replace(trained.recipe.data, limit=limit)
-    point_set = limited(point_set, data.limit) if point_set is not None else read_split(data, data_root, split)
+    if point_set is None:
+        point_set = read_split(data, data_root, split or data.test_split or "test")
+    else:
+        point_set = limited(point_set, data.limit)
     if point_set.skeleton.names != trained.skeleton.names:
         raise ValueError(message("evaluate", "point_set", "have the points the weights were trained on", point_set))
     flip = trained.recipe.data.flip_test if flip_test is None else flip_test
     # The same maps once more, for the peak's correlation beside that of the localizer's own confidence.
-    readings = {**localizers, PEAK: replace(trained.localizer, confidence_by="peak")}
+    readings = {**localizers, PEAK: replace(trained.localizer, confidence_by="peak"), **_activations(trained)}
     found = locate_set(
         trained, readings, point_set, flip_test=flip, batch_size=batch_size, workers=workers, device=device
     )
     peaks = found.pop(PEAK).confidence
+    activations = [float(found.pop(name).confidence.mean()) for name in list(found) if name.startswith(ACTIVATION)]
+    rule = PoseRule(score=data.pose_score, nms="detected" if data.pose_score == "sampling_argmax" else "always")
     return {
         "recipe": trained.recipe.name,
         "split": point_set.split,
@@ -112,7 +98,26 @@ def evaluate(
         "epoch": trained.header.get("scores", {}).get("epoch"),
         "decoders": {name: repr(localizer) for name, localizer in localizers.items()},
         "protocol": protocol(trained.recipe, trained.skeleton, point_set, flip_test=flip),
-        "scores": {name: scores_of(item, point_set, peaks=peaks) for name, item in found.items()},
+        "scores": {name: scores_of(item, point_set, peaks=peaks, rule=rule) for name, item in found.items()},
+        **({"activations": activations} if activations else {}),
+    }
+
+
+def _changed(trained: Trained, changes: Mapping[str, Any]) -> Trained:
+    wrong = [path for path in changes if not path.startswith("data.")]
+    if wrong:
+        raise ValueError(message("evaluate", "changes", "name fields of data, as the weights fix the rest", wrong[0]))
+    return replace(trained, recipe=changed(trained.recipe, changes))
+
+
+def _activations(trained: Trained) -> dict[str, Localizer]:
+    """Readings for the activation probabilities of randomized rounding (Table 2), from the largest on."""
+    if trained.recipe.localizer != "randomized_rounding":
+        return {}
+    by = {"name": "ranked_share", "k": ACTIVATIONS}
+    return {
+        f"{ACTIVATION}{rank}": replace(trained.localizer, confidence_by={**by, "rank": rank})
+        for rank in range(1, ACTIVATIONS + 1)
     }
 
 
@@ -157,40 +162,6 @@ def locate_set(
     return {name: Found(*(torch.cat(column) for column in zip(*rows, strict=True))) for name, rows in parts.items()}
 
 
-def scores_of(found: Found, point_set: PointSet, *, peaks: Tensor) -> dict[str, Any]:
-    """All scores of what was located: see the fields' names; errors are fractions of the normaliser."""
-    skeleton = point_set.skeleton
-    target = torch.stack([torch.from_numpy(sample.points) for sample in point_set.samples])
-    visible = torch.stack([torch.from_numpy(sample.visible) for sample in point_set.samples])
-    per_face, kept, by = {}, {}, {}
-    for name in normalizers_of(skeleton):
-        lengths = distances(point_set, name)
-        # A face without a visible point has no error, one without a length no relative error.
-        keep = visible.any(dim=1) & (lengths > 0)
-        kept[name], by[name] = keep, lengths[keep]
-        per_face[name] = nme(found.points[keep], target[keep], lengths[keep], visible=visible[keep])
-    default = default_normalizer(skeleton)
-    faces, own = kept[default], per_face[default]
-    relative = point_errors(found.points[faces], target[faces]) / by[default][:, None]
-    scores: dict[str, Any] = {
-        "nme": {name: float(values.mean()) for name, values in per_face.items()},
-        "failure_rate": float(failure_rate(own, threshold=THRESHOLD)) if len(own) else float("nan"),
-        "area_under_curve": float(area_under_curve(own, threshold=THRESHOLD)) if len(own) else float("nan"),
-        "left_out": {name: int((~keep).sum()) for name, keep in kept.items()},
-        "correlation": {
-            "confidence": _correlations(found.confidence[faces], relative, visible[faces]),
-            "peak": _correlations(peaks[faces], relative, visible[faces]),
-        },
-    }
-    if found.depths is not None:
-        scores["space"] = space_scores(found.points, found.depths, point_set)
-    if point_set.name == "mtfl":
-        scale = torch.tensor([sample.pixel_scale for sample in point_set.samples], dtype=torch.float64)
-        absolute, percent = mtfl_errors(found.points, target, pixel_scale=scale)
-        scores["mtfl"] = {"absolute_px": float(absolute), "relative_percent": float(percent)}
-    return scores
-
-
 def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_test: bool) -> dict[str, Any]:
     """Everything beside the weights that changes a score."""
     data = recipe.data
@@ -207,27 +178,20 @@ def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_te
         "flip_test": flip_test,
         **({"flip_average": data.flip_average} if flip_test else {}),
         "normalizer": default_normalizer(skeleton),
-        **({"normalizer_box": which_box(point_set)} if "box" in normalizers_of(skeleton).values() else {}),
+        **({"normalizer_box": which_box(point_set)} if measures_box(skeleton) else {}),
         "failure_threshold": THRESHOLD,
+        **(_pose_protocol(data, point_set) if is_pose_set(skeleton) else {}),
         **({"depth_range_mm": data.depth_range_mm, "root_depth": ROOT_DEPTH} if data.depth_range_mm > 0 else {}),
         "limit": data.limit,
     }
 
 
-def _correlations(confidence: Tensor, relative: Tensor, visible: Tensor) -> dict[str, float]:
-    shown = visible.to(relative.dtype)
-    count = shown.sum(dim=1)
-    faces = count > 0
-    mean_error = (relative * shown).sum(dim=1)[faces] / count[faces]
-    mean_confidence = (confidence * shown).sum(dim=1)[faces] / count[faces]
-    return {
-        "point": _correlation(confidence[visible], -relative[visible]),
-        "face": _correlation(mean_confidence, -mean_error),
-    }
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    return float(pearson_correlation(a, b)) if a.numel() > 1 else float("nan")  # A single value goes with nothing.
+def _pose_protocol(data: DataConfig, point_set: PointSet) -> dict[str, Any]:
+    found: dict[str, Any] = {"pose_score": data.pose_score}
+    if point_set.skeleton.sigmas is not None:
+        found["sigmas"] = list(point_set.skeleton.sigmas)
+        found["oks_area"] = areas_of(point_set)[1]
+    return found
 
 
 def _in_image(points: Tensor, batch: Batch) -> Tensor:
