@@ -21,8 +21,8 @@ class EvaluateCommand:
     """A model.safetensors that `heatpoint train` has written."""
     readout: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME[:KEY=VALUE,…]")] = ()
     """Another way to read the same maps, such as top_k:k=25 or dark:sigma_cells=1; repeat it for more."""
-    split: str = "test"
-    """Split of the recipe's data set."""
+    split: str | None = None
+    """Split of the recipe's data set. Left out: the one that the recipe is tested on."""
     data_root: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder that holds the data sets. Left out: the environment variable HEATPOINT_DATA."""
     flip_test: bool | None = None

@@ -37,6 +37,8 @@ class DataConfig:
     """Average what is found in each image and in its mirror image, when testing."""
     flip_average: Literal["coordinates", "maps", "maps_shifted"] = "coordinates"
     """What a flip test averages: points, exactly; or maps before they are read, as published (shifted: moved by one cell)."""
+    pose_score: Literal["sampling_argmax", "hrnet"] = "sampling_argmax"
+    """How body poses get the score that average precision ranks them by, and lose their doubles, as in the code of either."""
     normalizer: str = ""
     """The skeleton's normaliser by which the best epoch is chosen. Empty: the skeleton's default."""
     limit: int = 0
@@ -49,6 +51,8 @@ class DataConfig:
     """Depth of the volume about the root, in millimetres (`--depth` gives its cells). 0: points in the image plane."""
     mixed_dataset: str = ""
     """A set without depths that gives half of every training batch; points are matched by name. Empty: none."""
+    mixed_padding: float = 0.0
+    """Factor on both sides of the mixed set's boxes. 0: as `padding`."""
 
     def __post_init__(self) -> None:
         _require("DataConfig", "input", min(self.size) >= 16, "be at least 16 pixels", self.input)
@@ -57,6 +61,7 @@ class DataConfig:
         _require("DataConfig", "validation_fraction", 0 < fraction < 1, "lie between 0 and 1", fraction)
         _require("DataConfig", "limit", self.limit >= 0, "be at least 0", self.limit)
         _require("DataConfig", "train_limit", self.train_limit >= 0, "be at least 0", self.train_limit)
+        _require("DataConfig", "mixed_padding", self.mixed_padding >= 0, "be at least 0", self.mixed_padding)
         _require("DataConfig", "depth_range_mm", self.depth_range_mm >= 0, "be at least 0", self.depth_range_mm)
 
     @property

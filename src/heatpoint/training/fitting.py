@@ -20,6 +20,7 @@ from heatpoint._checks import message, one_of
 from heatpoint.datasets import PointSet
 from heatpoint.localizers import make_localizer
 from heatpoint.recipes.config import Recipe
+from heatpoint.skeleton import Skeleton
 from heatpoint.training.checkpoints import (
     BEST,
     HISTORY,
@@ -35,6 +36,7 @@ from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.evaluation import OWN, evaluate
 from heatpoint.training.files import remove_partial, write_json
 from heatpoint.training.machine import Machine
+from heatpoint.training.mixing import with_points_of
 from heatpoint.training.module import PointModule
 from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
 from heatpoint.training.progress import EpochProgress, quiet_lightning
@@ -105,7 +107,7 @@ def fit(
     paths = {"best": out / BEST, "last": out / LAST, "history": out / HISTORY, "recipe": out / RECIPE}
     scores: dict[str, Any] = {}
     if recipe.data.test_split and _is_first_process():
-        scores = _score(recipe, out, root, files, test)
+        scores = _score(recipe, out, root, files, test, device=machine.device)
         paths["scores"] = out / SCORES
     return FitResult(scores, paths)
 
@@ -158,7 +160,16 @@ def _data(
     if not bool((distances(validation_set, name) > 0).any()):
         remedy = "Its points coincide or are hidden in all: choose another with --normalizer, or give boxes."
         raise ValueError(message("train", "normalizer", "have a length in a validation image", repr(name), remedy))
-    return PointDataModule(recipe, train_set, validation_set, workers=machine.workers)
+    mixed = _mixed(recipe, root, train_set.skeleton) if recipe.data.mixed_dataset else None
+    return PointDataModule(recipe, train_set, validation_set, workers=machine.workers, mixed_set=mixed)
+
+
+def _mixed(recipe: Recipe, root: Path | None, skeleton: Skeleton) -> PointSet:
+    """The training split of the set that is mixed in, with the points of the recipe's own."""
+    data = replace(recipe.data, dataset=recipe.data.mixed_dataset)
+    found = with_points_of(read_split(data, root, "train"), skeleton)
+    check_samples(found, data)
+    return found
 
 
 def _module(recipe: Recipe, data: PointDataModule) -> PointModule:
@@ -166,6 +177,10 @@ def _module(recipe: Recipe, data: PointDataModule) -> PointModule:
     torch.manual_seed(derive(recipe.seed, WEIGHTS))
     model, grid = build_model(recipe, skeleton.num_points, pretrained=recipe.model.pretrained)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
+    if recipe.data.mixed_dataset and recipe.model.depth and not localizer.weighs_axes:
+        rule = "be one whose loss is a sum over coordinates, with mixed_dataset"
+        remedy = "Depths of the mixed set are unknown: take soft_argmax or sampling_argmax, with distance l1."
+        raise ValueError(message("train", "localizer", rule, recipe.localizer, remedy))
     return PointModule(model, localizer, grid, recipe=recipe, skeleton=skeleton)
 
 
@@ -203,9 +218,11 @@ def _run(trainer: lightning.Trainer, module: PointModule, data: PointDataModule,
             signal.signal(signal.SIGINT, handler)
 
 
-def _score(recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None) -> dict[str, Any]:
+def _score(
+    recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None, *, device: str
+) -> dict[str, Any]:
     """Scores the best weights on the test split, and writes the scores beside and into them."""
-    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split, point_set=test)
+    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split, point_set=test, device=device)
     seconds = [row["seconds"] for row in files.history]
     found["seconds_per_epoch"] = median(seconds)
     found["seconds_training"] = round(sum(seconds), 3)

@@ -26,6 +26,17 @@ class Machine:
     strategy: str = "auto"
     """Lightning's strategy: auto, ddp …"""
 
+    @property
+    def device(self) -> str:
+        """Where to score what was trained: the accelerator, or else the CPU.
+
+        >>> Machine(accelerator="cpu").device
+        'cpu'
+        """
+        if self.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
+            return "cuda"
+        return "mps" if self.accelerator == "mps" else "cpu"
+
     def check(self) -> None:
         """Raises ValueError if a field cannot be as it is anywhere."""
         check_whole("train", "--workers", self.workers, "be at least 0", least=0)
