@@ -30,8 +30,8 @@ COLORS = {
     "skin": (0.95, 0.68, 0.52), "hair": (0.45, 0.25, 0.10), "nose": (0.98, 0.45, 0.60), "hands": (0.98, 0.80, 0.85),
     "shoes": (0.55, 0.20, 0.70),
 }  # fmt: skip
-SHADE = 0.55  # Share of the light that is lost from NEAR to FAR.
-REACH = 900.0  # Depths within ± this of the root, in millimetres, have shades of their own.
+SHADE = 0.7  # Share of the light that is lost from NEAR to FAR.
+REACH = 750.0  # Depths within ± this of the root, in millimetres, have shades of their own.
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Figure:
         """Random proportions, within 5 % of the whole and 2 % of each bone, and a random pose facing the camera."""
         size = rng.uniform(0.95, 1.05)
         bone = {name: length * size * rng.uniform(0.98, 1.02) for name, length in BONES.items()}
-        hips = _turn(rng, yaw=45, pitch=12, roll=10)
+        hips = _turn(rng, yaw=40, pitch=10, roll=8)
         chest = hips @ _turn(rng, yaw=12, pitch=(-22, 6), roll=10)
         face = chest @ _turn(rng, yaw=25, pitch=15, roll=12)
         joints = np.zeros((17, 3))
@@ -90,9 +90,9 @@ def figure_shapes(
         size: Of the figure, for the thickness of its limbs.
         project: Camera coordinates (N, 3) to pixels (N, 2).
         focal: Focal length in pixels.
-        rng: Draws the colours, within 6 % of the palette.
+        rng: Draws the colours, within 1 % of the palette: shade is to tell depth.
     """
-    palette = {name: np.array(color) * rng.uniform(0.94, 1.06, 3) for name, color in COLORS.items()}
+    palette = {name: np.array(color) * rng.uniform(0.99, 1.01, 3) for name, color in COLORS.items()}
     starts, ends, radii, colors = [], [], [], []
     for first, last, at_first, at_last, color in LIMBS:
         pieces = PIECES if first != last else 1
@@ -142,14 +142,14 @@ def _turn(rng: np.random.Generator, *, yaw: float, pitch: float | tuple[float, f
 
 def _leg(rng: np.random.Generator, side: int) -> tuple[FloatArray, FloatArray]:
     """Directions of thigh and shin: the thigh swings forwards and outwards, the knee bends backwards."""
-    swing, spread, knee = np.radians([rng.uniform(-20, 70), rng.uniform(0, 28), rng.uniform(0, 80)])
+    swing, spread, knee = np.radians([rng.uniform(-20, 55), rng.uniform(0, 25), rng.uniform(0, 70)])
     return _down(swing, side * spread), _down(swing - knee, side * spread)
 
 
 def _arm(rng: np.random.Generator, side: int) -> tuple[FloatArray, FloatArray]:
     """Directions of upper arm and forearm: the arm is lifted to the side and the front, the elbow bends forwards."""
-    swing, spread, elbow = np.radians([rng.uniform(-30, 80), rng.uniform(8, 85), rng.uniform(0, 100)])
-    inwards = np.radians(rng.uniform(0, 45))
+    swing, spread, elbow = np.radians([rng.uniform(-25, 65), rng.uniform(12, 80), rng.uniform(0, 85)])
+    inwards = np.radians(rng.uniform(0, 30))
     return _down(swing, side * spread), _down(swing + elbow, side * (spread - inwards))
 
 

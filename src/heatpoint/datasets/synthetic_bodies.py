@@ -1,7 +1,7 @@
 """Rendered figures with exact joints in space and known cameras: pose in 3D without any data.
 
 A figure stands some metres before a pinhole camera; its limbs are tapered and painted by exact pixel coverage, from back to
-front, in the shade of their depth. Figures face the camera (within 45 degrees), and left and right wear the same, so that a
+front, in the shade of their depth. Figures face the camera (within 40 degrees), and left and right wear the same, so that a
 mirrored image is an image of the mirrored figure.
 """
 
@@ -91,7 +91,7 @@ def render_body(rng: np.random.Generator, *, size: int = 96) -> tuple[Image, Bod
     sigma = rng.uniform(0, 0.5) * size / 96
     if sigma > 0.1:
         picture = cv2.GaussianBlur(picture, (0, 0), sigma)
-    picture += np.float32(rng.uniform(0, 0.03)) * rng.standard_normal(picture.shape, dtype=np.float32)
+    picture += np.float32(rng.uniform(0, 0.015)) * rng.standard_normal(picture.shape, dtype=np.float32)
     pixels: Image = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
     return pixels, Body(joints, camera)
 

@@ -18,9 +18,7 @@ def recipes() -> list[Recipe]:
             f"synthetic_bodies-{localizer}",
             localizer,
             localizer_options={"sigma_cells": 1.0} if localizer == "gaussian_heatmap" else {},
-            data=DataConfig(
-                dataset="synthetic_bodies", input=64, box_policy="P2", padding=1.1, depth_range_mm=2000, limit=4000
-            ),
+            data=DataConfig(dataset="synthetic_bodies", input=64, box_policy="P2", padding=1.1, depth_range_mm=2000),
             model=ModelConfig(backbone="small", offset=0.0, depth=16),
             optimization=OptimizationConfig(epochs=24, batch_size=16, learning_rate=2e-3, milestones=(0.7, 0.9)),
             augmentation=MILD,

@@ -238,7 +238,12 @@ def collate(examples: Sequence[Measured]) -> Batch:
 
 
 def make_loader(
-    dataset: ExampleDataset, sampler: EpochSampler, *, batch_size: int, workers: int, drop_last: bool = False
+    dataset: Dataset[Measured],
+    sampler: Sampler[tuple[int, int]],
+    *,
+    batch_size: int,
+    workers: int,
+    drop_last: bool = False,
 ) -> DataLoader[Any]:
     """A loader of batches. Without workers the steps' own process makes the examples, about 1 ms each at 64 pixels.
 
