@@ -33,6 +33,8 @@ BACKBONES = [
     ("resnet18", "concat"),
     ("hrnet_w18_small", None),
     ("hrnet_w18_small", "deconv"),
+    ("hrnet_w18_small", "branch"),
+    ("mobilenetv2_h3r", None),
     ("mobilenetv2_050", None),
     ("mobilenetv2_100", "concat"),
     *(
@@ -237,7 +239,18 @@ def small(**options: object) -> MapNetwork:
         (
             ValueError,
             lambda: small(backbone="resnet18", head="deconvolution"),
-            "make_model: head must be one of concat, deconv, got 'deconvolution'. Did you mean deconv?",
+            "make_model: head must be one of branch, concat, deconv, h3r, got 'deconvolution'. Did you mean deconv?",
+        ),
+        (
+            ValueError,
+            lambda: small(backbone="resnet18", head="branch"),
+            "make_model: head must not be 'branch' for backbone 'resnet18', got it. It reads the finest branch alone: choose "
+            "an HRNet, or another head.",
+        ),
+        (
+            ValueError,
+            lambda: small(backbone="mobilenet_h3r"),
+            "make_model: backbone must be 'small' or a timm model, got 'mobilenet_h3r'. Did you mean mobilenetv2_h3r or ",
         ),
         (
             ValueError,
@@ -317,3 +330,60 @@ def test_models_lists_our_own_names() -> None:
     assert set(MODELS) == {"small"}
     for name in MODELS:
         assert math.prod(make_model(name, num_points=2, input_size=32).grid().shape) == 64
+
+
+# Backbone, head, input, points, channels per point -> parameters. In millions: SimplePose 34.0, 53.0, 68.6 and HRNet 28.5, 63.6
+# (their papers), H3R 9.69 and 0.60 at 98 points, 9.67 and 0.59 at 68 (its code).
+PUBLISHED = [
+    ("resnet18", "deconv", 256, 5, 1, 15_373_637),
+    ("resnet50", "deconv", (192, 256), 17, 1, 33_999_697),
+    ("resnet50", "deconv", 256, 16, 1, 33_999_440),
+    ("resnet101", "deconv", (192, 256), 17, 1, 52_991_825),
+    ("resnet152", "deconv", (192, 256), 17, 1, 68_635_473),
+    ("hrnet_w32", "branch", (192, 256), 17, 1, 28_536_113),
+    ("hrnet_w48", "branch", (192, 256), 17, 1, 63_595_745),
+    ("hrnet_w18", "h3r", 256, 98, 2, 9_688_620),
+    ("hrnet_w18", "h3r", 256, 68, 2, 9_672_420),
+    ("mobilenetv2_h3r", None, 256, 98, 2, 595_728),
+    ("mobilenetv2_h3r", None, 128, 68, 2, 586_608),
+]
+
+
+@pytest.mark.parametrize(("backbone", "head", "size", "points", "channels", "expected"), PUBLISHED)
+def test_the_papers_networks_have_their_size_and_shape(
+    backbone: str, head: str | None, size: int | tuple[int, int], points: int, channels: int, expected: int
+) -> None:
+    options = {"num_points": points, "input_size": size, "channels_per_point": channels}
+    with torch.device("meta"):  # Shapes without numbers.
+        model = make_model(backbone, head=head, **options).eval()  # type: ignore[arg-type]
+        width, height = (size, size) if isinstance(size, int) else size
+        logits = model(torch.empty(2, 3, height, width))
+    assert num_weights(model) == expected
+    maps = (2, points, 2) if channels == 2 else (2, points)
+    assert logits.shape == (*maps, height // 4, width // 4)
+
+
+def test_the_h3r_head_is_concat_without_biases() -> None:
+    with torch.device("meta"):
+        with_bias = make_model("hrnet_w18_small", num_points=7, input_size=64)
+        without = make_model("hrnet_w18_small", num_points=7, input_size=64, head="h3r")
+    gone = set(with_bias.state_dict()) - set(without.state_dict())
+    assert gone == {"network.head.mix.0.bias", "network.head.logits.bias"}
+
+
+def test_the_branch_head_reads_the_finest_branch_and_leaves_nothing_unused() -> None:
+    with torch.device("meta"):
+        model = make_model("hrnet_w18_small", num_points=7, input_size=64, head="branch")
+    assert model.network.head.logits.in_channels == 16
+    assert len(model.network.features.stage4[-1].fuse_layers) == 1
+    assert len(model.network.features.stage4[0].fuse_layers) in (1, 4)
+
+
+def test_mobilenet_of_h3r_ends_at_a_sixteenth() -> None:
+    model = make_model("mobilenetv2_h3r", num_points=3, input_size=(48, 80)).eval()
+    assert [level.shape[1:] for level in model.network.features(images((48, 80)))[1:]] == [
+        (24, 20, 12),
+        (32, 10, 6),
+        (96, 5, 3),
+    ]
+    assert model(images((48, 80))).shape == (2, 3, 20, 12)

@@ -220,10 +220,9 @@ def _read(source: str | Path) -> Mapping[str, Any]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"load_published: {path} cannot be read as weights alone ({type(error).__name__}: {str(error).splitlines()[0]}). "
-            "Give a file of a state dict, saved by torch.save."
-        ) from error
+        told = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        remedy = "Give a file of a state dict, saved by torch.save."
+        raise ValueError(f"load_published: {path} cannot be read as weights alone ({told}). {remedy}") from error
     if not isinstance(found, Mapping):
         raise ValueError(
             message("load_published", "source", "hold tensors by name", f"a {type(found).__name__} in {path}")
