@@ -27,6 +27,7 @@ from heatpoint import (
     scores,
     support,
 )
+from heatpoint._checks import missing_package as _missing_package
 from heatpoint.basis import Gaussian, Triangular, Uniform
 from heatpoint.density import Density
 from heatpoint.localizers import Localizer, Located, localizer_from_dict, make_localizer
@@ -82,10 +83,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "heatpoint":
             raise
-        raise ImportError(
-            f"heatpoint.Predictor needs the package {error.name!r}, which is not installed. "
-            "Run: pip install 'heatpoint[train]'"
-        ) from error
+        raise _missing_package("heatpoint.Predictor", error) from error
     return Predictor
 
 

@@ -267,7 +267,8 @@ def test_a_missing_package_is_one_line(capsys: pytest.CaptureFixture[str], monke
 
     monkeypatch.setattr(cli.importlib, "import_module", without)
     assert told(capsys, "recipes") == (
-        "heatpoint: the package 'tyro' is not installed. Run: pip install 'heatpoint[train]'"
+        "heatpoint: the verb recipes needs the package 'tyro', which is not installed. Run: pip install 'heatpoint[train]', "
+        "or in a checkout: pip install -e '.[all]'"
     )
 
     def broken(name: str) -> Any:

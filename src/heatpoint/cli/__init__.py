@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from heatpoint._checks import unknown_name
+from heatpoint._checks import missing_package, unknown_name
 
 VERBS = {
     "demo": ("demo", "train three methods on rendered faces and write a page; needs no data, three minutes"),
     "recipes": ("recipes", "list what can be trained"),
     "train": ("train", "train a recipe: heatpoint train faces300w-sampling_argmax-small"),
     "evaluate": ("evaluate", "score trained weights: heatpoint evaluate runs/…/model.safetensors"),
+    "check": ("check", "look for everything that is wrong with a set: heatpoint check faces300w, or a file of labels"),
+    "skeleton": ("skeleton", "write a skeleton file from labels, or show one: heatpoint skeleton init labels.json --out FILE"),
     "predict": ("predict", "locate points in photographs: heatpoint predict MODEL IMAGE…"),
 }
 USER_ERRORS = (ValueError, TypeError, OSError)
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None takes the process's own.
 
     Returns:
-        0, or 2 after a person's mistake.
+        0; 1 where `check` finds errors; or 2 after a person's mistake.
 
     >>> main(["--version"])
     heatpoint ...
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise ValueError(unknown_name("heatpoint", "the verb", verb, VERBS))
         module, _ = VERBS[verb]
-        _run(module, rest)
+        code = _run(module, rest)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, `head` perhaps, has seen enough; Python must not flush into the closed pipe again on its way out.
@@ -66,17 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("heatpoint: stopped. A run of train continues with --resume.", file=sys.stderr)
         return 130
-    return 0
+    return code
 
 
-def _run(module: str, arguments: Sequence[str]) -> None:
+def _run(module: str, arguments: Sequence[str]) -> int:
+    """Runs a verb; its exit code, 0 where it returns none."""
     try:
         verb: Any = importlib.import_module(f"heatpoint.cli.{module}")
-        verb.run(arguments)
+        return verb.run(arguments) or 0
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "heatpoint":
             raise
-        raise ValueError(f"the package {error.name!r} is not installed. Run: pip install 'heatpoint[train]'") from error
+        raise ValueError(str(missing_package(f"the verb {module}", error))) from error
 
 
 def overview() -> str:
