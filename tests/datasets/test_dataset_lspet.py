@@ -136,19 +136,17 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"lspet: .*train\.txt names no image\. The folder"):
         read_lspet(root, "train")
     (root / "joints.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lspet: data root must hold .*joints\.mat, got no such file\. Copy"):
+    with pytest.raises(FileNotFoundError, match=r"read_mat: path must be an existing file, got .*joints\.mat\. Check"):
         read_lspet(root, "train")
     savemat(root / "joints.mat", {"joints": np.zeros((16, 3, 2))})
     rule = r"joints\.mat must hold joints of 14 x 3 x N \(LSPET\) or 3 x 14 x N \(LSP\) numbers, got float64 \(16, 3, 2\)\."
     with pytest.raises(ValueError, match=rule):
         read_lspet(root, "train")
     savemat(root / "joints.mat", {"points": np.zeros(2)})
-    with pytest.raises(ValueError, match=r"lspet: .*joints\.mat must hold joints, got points\. Copy the set again"):
+    with pytest.raises(ValueError, match=r"read_mat: .*joints\.mat must hold the variable joints, got points\."):
         read_lspet(root, "train")
     (root / "joints.mat").write_bytes(b"nothing of that kind" * 20)
-    with pytest.raises(
-        ValueError, match=r"lspet: .*joints\.mat must be a MATLAB file, got ValueError: Unknown mat file"
-    ):
+    with pytest.raises(ValueError, match=r"read_mat: .*joints\.mat must be a complete MATLAB file"):
         read_lspet(root, "train")
 
 

@@ -15,9 +15,13 @@ from heatpoint.datasets.dlib_xml import read_dlib_xml
 from heatpoint.datasets.faces300vw import open_faces300vw, read_faces300vw
 from heatpoint.datasets.faces300w import open_faces300w, open_w300, read_faces300w, read_pts, read_w300
 from heatpoint.datasets.faces300wlp import open_faces300wlp, read_faces300wlp
+from heatpoint.datasets.human36m import mpii_as_human36m, open_human36m, read_human36m
+from heatpoint.datasets.humaneva import open_humaneva, read_humaneva
 from heatpoint.datasets.lapa import open_lapa, read_lapa
 from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.lspet_upright import open_lspet_upright
+from heatpoint.datasets.mpii import open_mpii, read_mpii, read_mpii_json
+from heatpoint.datasets.mpii_mat import read_mpii_mat
 from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
 from heatpoint.datasets.pts import read_pts_folder
 from heatpoint.datasets.sample import (
@@ -41,10 +45,12 @@ DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
     "faces300vw": open_faces300vw,
     "faces300w": open_faces300w,
     "faces300wlp": open_faces300wlp,
+    "human36m": open_human36m,
     "lapa": open_lapa,
     "lspet": open_lspet,
     "lspet_upright": open_lspet_upright,
     "mirror_mouse": open_mirror_mouse,
+    "mpii": open_mpii,
     "mtfl": open_mtfl,
     "openfield_mouse": open_openfield_mouse,
     "synthetic_bodies": open_synthetic_bodies,
@@ -59,6 +65,8 @@ __all__ = [
     "Sample",
     "grouped_split",
     "load_image",
+    "mpii_as_human36m",
+    "open_humaneva",
     "read_aflw",
     "read_aflw2000",
     "read_coco",
@@ -71,8 +79,13 @@ __all__ = [
     "read_faces300vw",
     "read_faces300w",
     "read_faces300wlp",
+    "read_human36m",
+    "read_humaneva",
     "read_lapa",
     "read_lspet",
+    "read_mpii",
+    "read_mpii_json",
+    "read_mpii_mat",
     "read_mtfl",
     "read_pts",
     "read_pts_folder",

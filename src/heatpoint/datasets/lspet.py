@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
+from heatpoint.datasets._mat import read_mat
 from heatpoint.datasets.image_files import image_size, with_images
-from heatpoint.datasets.matlab import read_mat
 from heatpoint.datasets.sample import PointSet, Sample, check_split, require_folder, resolve_data_root, settle
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import load_skeleton
@@ -91,7 +91,7 @@ def open_lspet(data_root: Path | str | None, split: str, *, problems: list[str] 
 
 
 def _read_joints(path: Path) -> _Joints:
-    values = np.asarray(read_mat("lspet", path, ("joints",))["joints"])
+    values = np.asarray(read_mat(path, names=("joints",))["joints"])
     if values.ndim == 3 and values.dtype.kind in "iuf" and values.shape[:2] == (NUM_POINTS, 3):
         rows = values.astype(np.float64).transpose(2, 0, 1)
         return _Joints(rows[..., :2], rows[..., 2] > 0, None, digits=5)
