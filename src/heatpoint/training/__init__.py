@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from heatpoint.training.evaluation import evaluate
     from heatpoint.training.fitting import FitResult, fit
     from heatpoint.training.machine import Machine
+    from heatpoint.training.published import convert_published
     from heatpoint.training.weights import Trained, load_weights, read_header
 
-__all__ = ["FitResult", "Machine", "Trained", "evaluate", "fit", "load_weights", "read_header"]
+__all__ = ["FitResult", "Machine", "Trained", "convert_published", "evaluate", "fit", "load_weights", "read_header"]
 
 _HOMES = {
     "evaluate": "evaluation",
     "FitResult": "fitting",
     "Machine": "machine",
+    "convert_published": "published",
     "fit": "fitting",
     "Trained": "weights",
     "load_weights": "weights",

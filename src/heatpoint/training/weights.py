@@ -13,7 +13,7 @@ from torch import nn
 from heatpoint import __version__
 from heatpoint._checks import message
 from heatpoint.localizers import Localizer, localizer_from_dict
-from heatpoint.models import make_model
+from heatpoint.models import MapNetwork, make_model
 from heatpoint.recipes.config import Recipe
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
@@ -54,7 +54,7 @@ class Trained:
     header: dict[str, Any]
 
 
-def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Grid]:
+def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[MapNetwork, Grid]:
     """The recipe's network and the grid of its maps.
 
     Raises:
