@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from heatpoint.datasets import load_image, read_cofw, read_cofw68, read_cofw68_annotations
 from heatpoint.datasets.cofw import open_cofw
@@ -47,18 +47,20 @@ def write_file(root: Path, split: str, images: list[Any], phis: np.ndarray, boxe
     return root / name
 
 
+def annotated(data_root: Path) -> np.ndarray:
+    """Points (2, 29, 3) of the two real faces, counted from 0; the third number is 1 where a point is hidden, else 2."""
+    records = json.loads((data_root / "samples/cofw/test_cofw.json").read_text())["annotations"]
+    return np.array([record["keypoints"] for record in records]).reshape(2, 29, 3)
+
+
 @pytest.fixture
 def faces(data_root: Path) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Images (one of them made grey), rows of 87 numbers and boxes of the two real faces, counted from 1."""
     content = json.loads((data_root / "samples/cofw/test_cofw.json").read_text())
-    rows, boxes, images = [], [], []
-    for record, info in zip(content["annotations"], content["images"], strict=True):
-        x, y, v = np.array(record["keypoints"]).reshape(29, 3).T
-        rows.append(np.concatenate([x + 1, y + 1, 2 - v]))
-        boxes.append(record["bbox"])
-        images.append(load_image(data_root / "samples/cofw" / info["file_name"]))
-    images[1] = images[1][:, :, 1]
-    return images, np.array(rows), np.array(boxes)
+    rows = [np.concatenate([x + 1, y + 1, 2 - v]) for x, y, v in annotated(data_root).transpose(0, 2, 1)]
+    images = [load_image(data_root / "samples/cofw" / info["file_name"]) for info in content["images"]]
+    boxes = [record["bbox"] for record in content["annotations"]]
+    return [images[0], images[1][:, :, 1]], np.array(rows), np.array(boxes)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -66,9 +68,7 @@ def test_real_faces_in_the_owners_file(split: str, tmp_path: Path, data_root: Pa
     write_file(tmp_path, split, *faces)
     content = read_cofw(tmp_path, split)
     assert (content.name, content.split, content.skeleton) == ("cofw", split, load_skeleton("cofw29"))
-    records = json.loads((data_root / "samples/cofw/test_cofw.json").read_text())["annotations"]
-    for index, (sample, record) in enumerate(zip(content.samples, records, strict=True)):
-        published = np.array(record["keypoints"]).reshape(29, 3)
+    for index, (sample, published) in enumerate(zip(content.samples, annotated(data_root), strict=True)):
         assert np.abs(sample.points - published[:, :2]).max() < 1e-12
         assert sample.visible.all()
         assert sample.occluded is not None
@@ -89,8 +89,8 @@ def test_skeleton_is_the_published_one(goldens: Any, data_root: Path) -> None:
     assert skeleton.normalizers["inter_ocular"] == tuple((int(i),) for i in arrays["cofw_outer_eye_corner_idx"])
     pupils = tuple(tuple(arrays[f"cofw_pupil_idx_{side}"].tolist()) for side in ("left", "right"))
     assert skeleton.normalizers["inter_pupil"] == pupils
-    for record in json.loads((data_root / "samples/cofw/test_cofw.json").read_text())["annotations"]:
-        face = dict(zip(skeleton.names, np.array(record["keypoints"]).reshape(29, 3)[:, :2], strict=True))
+    for points in annotated(data_root):
+        face = dict(zip(skeleton.names, points[:, :2], strict=True))
         for side, outward in (("right", -1), ("left", 1)):
             assert outward * (face[f"{side}_eye_outer"][0] - face[f"{side}_eye_inner"][0]) > 0
             assert face[f"{side}_eye_top"][1] < face[f"{side}_pupil"][1] < face[f"{side}_eye_bottom"][1]
@@ -102,13 +102,10 @@ def test_skeleton_is_the_published_one(goldens: Any, data_root: Path) -> None:
 
 
 def test_same_faces_in_both_annotations(data_root: Path) -> None:
-    annotated = {face.number: face for face in read_cofw68_annotations(data_root / "faces_formats/cofw68/COFW68_Data")}
-    records = json.loads((data_root / "samples/cofw/test_cofw.json").read_text())["annotations"]
-    for number, record in zip(NUMBERS, records, strict=True):
-        points = np.array(record["keypoints"]).reshape(29, 3)[:, :2]
-        face = annotated[number]
+    faces = {face.number: face for face in read_cofw68_annotations(data_root / "faces_formats/cofw68/COFW68_Data")}
+    for number, points in zip(NUMBERS, annotated(data_root)[:, :, :2], strict=True):
         # Outer and inner eye corners and mouth corners, set by different people, agree to a few pixels on faces of 100.
-        shifts = face.points[[36, 39, 42, 45, 48, 54]] - points[[8, 10, 11, 9, 22, 23]]
+        shifts = faces[number].points[[36, 39, 42, 45, 48, 54]] - points[[8, 10, 11, 9, 22, 23]]
         assert np.abs(shifts).max() < 3.2
         assert np.abs(shifts.mean(axis=0)).max() < 1.2
 
@@ -133,8 +130,6 @@ def test_published_results_come_out(method: str, error: float, failures: float, 
 
 
 def test_real_annotations_count_from_zero_and_say_what_is_hidden(data_root: Path) -> None:
-    from scipy.io import loadmat
-
     folder = data_root / "faces_formats/cofw68/COFW68_Data"
     face = read_cofw68_annotations(folder)[NUMBERS[0] - 1]
     raw = loadmat(folder / "test_annotations/421_points.mat")
@@ -163,9 +158,9 @@ def test_cofw68_with_images(root68: Path, faces: Any) -> None:
     assert np.array_equal(load_image(first), faces[0][0])
     assert (first.box, second.box) == ((41.0, 118.0, 172.0, 265.0), (0.0, 1.0, 29.0, 40.0))
     assert [sample.ids for sample in content.samples] == [{"image_id": 1}, {"image_id": 2}]
-    annotated = read_cofw68_annotations(root68 / "COFW68_Data")
-    assert all(np.array_equal(s.points, face.points) for s, face in zip(content.samples, annotated, strict=True))
-    assert all(np.array_equal(s.occluded, face.occluded) for s, face in zip(content.samples, annotated, strict=True))
+    for sample, face in zip(content.samples, read_cofw68_annotations(root68 / "COFW68_Data"), strict=True):
+        assert np.array_equal(sample.points, face.points)
+        assert np.array_equal(sample.occluded, face.occluded)
     assert content.protocol["box"] == "of the set's detector (policy P2)"
 
 
@@ -189,7 +184,7 @@ def test_everything_wrong_with_cofw68(root68: Path, faces: Any) -> None:
     images, phis, boxes = faces
     path = write_file(root68, "test", [images[0], np.zeros((4, 5, 2), np.uint8)], phis, boxes)
     problems: list[str] = []
-    assert [sample.key for sample in read_cofw68(root68, "test", problems=problems).samples] == ["test/1"]
+    assert [sample.key for sample in open_cofw68(root68.parent, "test", problems=problems).samples] == ["test/1"]
     assert problems == [
         f"{folder / 'last_points.mat'} must be named by a number",
         f"{folder / '3_points.mat'} must hold Points 68 x 2 and Occ 1 x 68, got (67, 2) and (1, 68)",
@@ -245,12 +240,14 @@ def test_missing_parts_of_cofw68(tmp_path: Path) -> None:
 
 def test_everything_wrong_with_cofw(tmp_path: Path, faces: Any) -> None:
     images, phis, boxes = faces
+    root = tmp_path / "cofw"
+    root.mkdir()
     phis, boxes, images = np.repeat(phis[:1], 6, 0), np.repeat(boxes[:1], 6, 0), [images[0]] * 7
     phis[1, 3] = np.nan
     phis[2, 70] = 2
     boxes[3, 2] = 0
     images[4] = np.zeros((3, 4), np.float64)
-    path = write_file(tmp_path, "test", images, phis, boxes)
+    path = write_file(root, "test", images, phis, boxes)
     wrong = [
         f"{path} face 2 must hold finite numbers",
         f"{path} face 3 must say 0 or 1 of every point for hidden",
@@ -259,10 +256,10 @@ def test_everything_wrong_with_cofw(tmp_path: Path, faces: Any) -> None:
         f"{path} must hold as many images as faces (6), got 7",
     ]
     with pytest.raises(ValueError) as caught:
-        read_cofw(tmp_path, "test")
+        read_cofw(root, "test")
     assert str(caught.value) == f"cofw: {'; '.join(wrong)}. Download the file again."
     problems: list[str] = []
-    assert [sample.key for sample in read_cofw(tmp_path, "test", problems=problems).samples] == ["test/1", "test/6"]
+    assert [sample.key for sample in open_cofw(tmp_path, "test", problems=problems).samples] == ["test/1", "test/6"]
     remark = "cofw: split 'test' must hold the 507 faces of the official set, got 6. A score on another number of faces"
     assert problems == [*wrong, f"{remark} cannot be compared with published ones."]
 
@@ -278,9 +275,10 @@ def test_variables_that_do_not_fit(tmp_path: Path, faces: Any) -> None:
     path = write_file(tmp_path, "test", images, phis[:, :58], boxes[:1])
     with pytest.raises(ValueError) as caught:
         read_cofw(tmp_path, "test")
-    shapes = "phisT (2, 58); bboxesT (1, 4)"
-    expected = f"cofw: {path} must hold N faces: phisT N x 87, bboxesT N x 4, got {shapes}. Download the file again."
-    assert str(caught.value) == expected
+    expected = (
+        f"cofw: {path} must hold N faces: phisT N x 87, bboxesT N x 4, got phisT (2, 58); bboxesT (1, 4). Download"
+    )
+    assert str(caught.value) == f"{expected} the file again."
 
 
 def test_missing_parts_of_cofw(tmp_path: Path, faces: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from heatpoint.datasets import load_image, read_faces300w, read_pts, read_w300
-from heatpoint.datasets.faces300w import W300_COUNTS, open_w300
+from heatpoint.datasets.faces300w import W300_COUNTS, open_faces300w, open_w300
 
 HEADER = "version: 1\nn_points:  {}\n{{\n"
 
@@ -128,9 +128,10 @@ def test_image_without_points_is_a_problem(root: Path) -> None:
     with pytest.raises(ValueError, match=r"faces300w: .*22_1.jpg has no .pts file beside it. Correct or remove"):
         read_faces300w(root, "train")
     problems: list[str] = []
-    faces = read_faces300w(root, "train", problems=problems)
+    (root / "faces300w").symlink_to(root)
+    faces = open_faces300w(root, "train", problems=problems)
     assert [sample.key for sample in faces.samples][2:] == ["afw/23_1"]
-    assert problems == [f"{root / 'afw/22_1.jpg'} has no .pts file beside it"]
+    assert problems == [f"{root / 'faces300w/afw/22_1.jpg'} has no .pts file beside it"]
 
 
 def test_of_two_images_the_ending_that_stands_first_is_taken(root: Path) -> None:
@@ -231,7 +232,7 @@ def test_missing_folders_come_in_one_line_or_in_the_list(official: Path) -> None
     assert "lfpw/trainset/, lfpw/testset/ and ibug/" in str(caught.value)
     write_pts(official / "helen/testset/296814969_3.pts", np.ones((66, 2)))
     problems: list[str] = []
-    assert len(read_w300(official, "full", problems=problems)) == 0
+    assert len(open_w300(official.parent, "full", problems=problems)) == 0
     assert problems[:2] == [f"{official / 'lfpw/testset'} is missing", f"{official / 'ibug'} is missing"]
     assert problems[2] == f"{official / 'helen/testset/296814969_3.pts'} must hold 68 points, got 66"
     assert problems[3].startswith("w300: split 'full' must hold the 689 faces of the official set, got 1. ")

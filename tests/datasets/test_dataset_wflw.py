@@ -49,11 +49,12 @@ def records(data_root: Path) -> list[tuple[str, np.ndarray, tuple[float, ...]]]:
 def root(tmp_path: Path, data_root: Path, records: list[tuple[str, np.ndarray, tuple[float, ...]]]) -> Path:
     flags = ["1 0 0 0 0 0", "0 1 0 1 0 0", "0 0 1 0 0 1", "0 0 0 0 1 0"]
     lines = [line_of(p, box, f, f"7--Cheering/{name}") for (name, p, box), f in zip(records, flags, strict=True)]
-    write_lists(tmp_path, lines)
-    (tmp_path / "WFLW_images/7--Cheering").mkdir()
+    root = tmp_path / "wflw"
+    write_lists(root, lines)
+    (root / "WFLW_images/7--Cheering").mkdir()
     for name in {name for name, _, _ in records}:
-        shutil.copy(data_root / "samples/wflw" / name, tmp_path / "WFLW_images/7--Cheering" / name)
-    return tmp_path
+        shutil.copy(data_root / "samples/wflw" / name, root / "WFLW_images/7--Cheering" / name)
+    return root
 
 
 def test_real_faces_as_lines(root: Path, records: list[tuple[str, np.ndarray, tuple[float, ...]]]) -> None:
@@ -137,7 +138,7 @@ def test_everything_wrong_goes_into_the_list(root: Path) -> None:
     image = root / "WFLW_images/7--Cheering/7_Cheering_Cheering_7_16.jpg"
     image.unlink()
     problems: list[str] = []
-    faces = read_wflw(root, "test", problems=problems)
+    faces = open_wflw(root.parent, "test", problems=problems)
     assert len(faces) == 0
     assert problems == [
         f"{path} line 1 must hold attributes of 0 or 1, got 7 0 0 0 0 0",
