@@ -98,7 +98,7 @@ def test_get_recipe_offers_the_nearest_names() -> None:
     [
         (lambda: DataConfig(input=8), "DataConfig: input must be at least 16 pixels, got 8"),
         (lambda: DataConfig(padding=0), "DataConfig: padding must be greater than 0, got 0"),
-        (lambda: DataConfig(validation_fraction=1), "validation_fraction must lie between 0 and 1, got 1"),
+        (lambda: DataConfig(validation_fraction=1), "validation_fraction must be from 0 to below 1, got 1"),
         (lambda: DataConfig(limit=-1), "limit must be at least 0, got -1"),
         (lambda: OptimizationConfig(epochs=0), "OptimizationConfig: epochs must be at least 1, got 0"),
         (lambda: OptimizationConfig(batch_size=0), "batch_size must be at least 1, got 0"),

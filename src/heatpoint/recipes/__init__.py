@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from heatpoint._checks import did_you_mean
-from heatpoint.recipes import faces300w, lspet, mtfl, synthetic, synthetic_bodies
+from heatpoint.recipes import coco, faces, faces300w, human36m, lspet, mpii, mtfl, synthetic, synthetic_bodies
 from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe, differences
 
 __all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe", "differences", "get_recipe"]
@@ -16,8 +16,12 @@ __all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        *coco.recipes(),
+        *faces.recipes(),
         *faces300w.recipes(),
+        *human36m.recipes(),
         *lspet.recipes(),
+        *mpii.recipes(),
         *mtfl.recipes(),
         *synthetic.recipes(),
         *synthetic_bodies.recipes(),

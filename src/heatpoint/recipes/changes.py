@@ -44,6 +44,16 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+def effective(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes that change something: those whose value is not the recipe's own.
+
+    >>> from heatpoint.recipes import get_recipe
+    >>> effective(get_recipe("mtfl-sampling_argmax"), {"data.input": 256, "option.num_samples": 5})
+    {'option.num_samples': 5}
+    """
+    return {path: value for path, value in changes.items() if changed(recipe, {path: value}) != recipe}
+
+
 def label_of(recipe: str, changes: Mapping[str, Any], seed: int) -> str:
     """The name of a run, the same for equal changes in any order, fit for a folder.
 

@@ -30,7 +30,7 @@ class DataConfig:
     padding: float = 1.25
     """Factor on both sides of the box."""
     validation_fraction: float = 0.05
-    """Share of the training split that is held out to choose the best epoch."""
+    """Share of the training split that is held out to choose the best epoch. 0: none is, and the last epoch is kept."""
     test_split: str = "test"
     """Split that the best epoch is scored on at the end. Empty: none."""
     flip_test: bool = True
@@ -58,7 +58,7 @@ class DataConfig:
         _require("DataConfig", "input", min(self.size) >= 16, "be at least 16 pixels", self.input)
         _require("DataConfig", "padding", self.padding > 0, "be greater than 0", self.padding)
         fraction = self.validation_fraction
-        _require("DataConfig", "validation_fraction", 0 < fraction < 1, "lie between 0 and 1", fraction)
+        _require("DataConfig", "validation_fraction", 0 <= fraction < 1, "be from 0 to below 1", fraction)
         _require("DataConfig", "limit", self.limit >= 0, "be at least 0", self.limit)
         _require("DataConfig", "train_limit", self.train_limit >= 0, "be at least 0", self.train_limit)
         _require("DataConfig", "mixed_padding", self.mixed_padding >= 0, "be at least 0", self.mixed_padding)

@@ -23,6 +23,8 @@ from heatpoint.training.data import read_split
 from heatpoint.training.evaluation import OWN
 from heatpoint.training.files import write_json
 
+ACTIVATIONS = "activations"  # Of a run, not of a decoder: by rank, `Source.argument`.
+FORMAT = 1
 MODEL, RECIPE, SCORES, NUMBERS = "model.safetensors", "recipe.json", "scores.json", "numbers.json"
 Say = Callable[[str], None]
 
@@ -112,8 +114,7 @@ def _fill_cell(cell: Cell, seeds: Sequence[int], jobs: _Jobs) -> Filled:
         numbers, problem = jobs.numbers(cell.source, seed)
         missing = missing or problem
         if numbers:
-            scores = numbers["scores"].get(cell.source.readout or OWN, {})
-            value = metric_of(scores, cell.source.metric)
+            value = _value(cell.source, numbers)
             if value is None:
                 missing = missing or f"{numbers['protocol']['dataset']} has no {cell.source.metric}"
             else:
@@ -122,14 +123,21 @@ def _fill_cell(cell: Cell, seeds: Sequence[int], jobs: _Jobs) -> Filled:
     return Filled(tuple(values), missing, protocol)
 
 
-def metric_of(scores: Mapping[str, Any], path: str) -> float | None:
-    """The score at a dotted path; None if there is none.
+def _value(source: Source, numbers: Mapping[str, Any]) -> float | None:
+    if source.metric == ACTIVATIONS:
+        shares = numbers.get(ACTIVATIONS, [])
+        return shares[source.argument - 1] if len(shares) >= source.argument else None
+    return metric_of(numbers["scores"].get(source.readout or OWN, {}), source.metric)
 
-    >>> metric_of({"coco": {"AP": 0.5}}, "coco.AP"), metric_of({}, "coco.AP")
+
+def metric_of(scores: Mapping[str, Any], path: str) -> float | None:
+    """The score at a path; None if there is none.
+
+    >>> metric_of({"coco": {"AP": 0.5}}, "coco/AP"), metric_of({}, "coco/AP")
     (0.5, None)
     """
     value: Any = scores
-    for key in path.split("."):
+    for key in path.split("/"):
         if not isinstance(value, Mapping) or key not in value:
             return None
         value = value[key]
@@ -241,9 +249,6 @@ class _Jobs:
             held["found"][key] = known
             write_json(path, held)
         return known
-
-
-FORMAT = 1
 
 
 def _check_same(folder: Path, recipe: Recipe) -> None:

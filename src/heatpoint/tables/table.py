@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from heatpoint._checks import message, one_of, unknown_name
-from heatpoint.recipes.changes import label_of
+from heatpoint.recipes import get_recipe
+from heatpoint.recipes.changes import effective, label_of
 
 FOLDER = Path(__file__).with_name("data")
 SCALES = ("paper", "small")
@@ -26,7 +27,7 @@ class Source:
         readout: How the maps are read, as `heatpoint evaluate --readout` takes it; "" as in the recipe.
         split: Split that is scored; "" as in the recipe.
         test: Changes that hold in testing only, of "data.": other boxes, say.
-        metric: Dotted path of the score in what `evaluate` returns for a decoder, or "a/b" of two, divided.
+        metric: Path of the score in what `evaluate` returns for a decoder, such as "nme/inter_ocular".
         factor: What it is multiplied by (100 for percent).
         weights: Name of a published model that is scored instead of a training; see `heatpoint.tables.published`.
         compute: Name of a computation that needs no training; see `heatpoint.tables.computed`.
@@ -46,7 +47,7 @@ class Source:
 
     def run(self, seed: int) -> str:
         """Name of the run that a number comes from: cells with equal recipes and changes share it."""
-        return self.weights or label_of(self.recipe, self.changes, seed)
+        return self.weights or label_of(self.recipe, effective(get_recipe(self.recipe), self.changes), seed)
 
 
 @dataclass(frozen=True)

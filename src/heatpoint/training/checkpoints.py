@@ -80,17 +80,20 @@ class RunFiles(Checkpoint):
         if not isinstance(pl_module, PointModule):
             raise TypeError(f"RunFiles: module must be a PointModule, got {type(pl_module).__name__}.")
         metrics = trainer.callback_metrics
-        value = float(metrics[pl_module.monitor])
+        # Without validation the last epoch is the best there is.
+        value = float(metrics[pl_module.monitor]) if pl_module.monitor in metrics else None
+        if value is None:
+            self.seconds = time.perf_counter() - self._began
         self.history.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 "train_loss": float(metrics["train_loss"]),
-                pl_module.monitor: value,
+                **({} if value is None else {pl_module.monitor: value}),
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "seconds": round(self.seconds, 4),
             }
         )
-        improved = self._improves(value, bool(pl_module.validation_metric.higher_is_better))
+        improved = value is None or self._improves(value, bool(pl_module.validation_metric.higher_is_better))
         if improved:
             self.best = value
         if trainer.is_global_zero:
@@ -107,7 +110,8 @@ class RunFiles(Checkpoint):
     def save(self, module: PointModule, name: str) -> None:
         """Writes the module's weights with their header."""
         epoch = int(self.history[-1]["epoch"])
-        scores = {"epoch": epoch, module.monitor: self.history[-1][module.monitor]}
+        scores = {key: value for key, value in self.history[-1].items() if key in ("epoch", module.monitor)}
+        scores["epoch"] = epoch
         header = make_header(module.recipe, module.skeleton, module.localizer, module.grid, scores=scores)
         save_weights(self.out / name, module.model.state_dict(), header)
 

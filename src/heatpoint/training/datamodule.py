@@ -21,7 +21,7 @@ class PointDataModule(lightning.LightningDataModule):
     Args:
         recipe: Batch size, augmentation, seed.
         train_set: Samples to train on.
-        validation_set: Samples held out.
+        validation_set: Samples held out; empty for a training without validation.
         workers: Processes that prepare images, per training process.
         mixed_set: Samples that give half of every training batch, with the same points; None mixes nothing in.
     """
@@ -44,14 +44,15 @@ class PointDataModule(lightning.LightningDataModule):
             seed = derive(recipe.seed, AUGMENTATION, SECOND)
             self.mixed_data = ExampleDataset(mixed_set, data, augmentation=recipe.augmentation, seed=seed)
         self.train_data = ExampleDataset(train_set, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed)
-        self.validation_data = ExampleDataset(validation_set, recipe.data)
+        self.validation_data = ExampleDataset(validation_set, recipe.data) if len(validation_set) else None
 
     def preload(self) -> None:
         """Decodes the images into memory, before workers fork; a broken file shows here, before any training."""
         self.train_data.preload()
         if self.mixed_data is not None:
             self.mixed_data.preload()
-        self.validation_data.preload()
+        if self.validation_data is not None:
+            self.validation_data.preload()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of this process's share, in an order that depends on seed and epoch alone."""
@@ -74,6 +75,8 @@ class PointDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every process validates on all held-out images: the set is small, and the mean is the same for all."""
+        if self.validation_data is None:
+            raise ValueError("PointDataModule: validation_set must hold a sample to validate with, got none.")
         sampler = EpochSampler(len(self.validation_data), seed=self.recipe.seed, shuffle=False)
         size = self.recipe.optimization.batch_size
         return make_loader(self.validation_data, sampler, batch_size=size, workers=self.workers)

@@ -70,7 +70,7 @@ def fit(
     train: PointSet | None = None,
     test: PointSet | None = None,
 ) -> FitResult:
-    """Trains a recipe, keeps the best epoch by validation error, and scores it on the test split.
+    """Trains a recipe, keeps the best epoch by validation error (or the last, without validation), and scores it.
 
     The result on the CPU is a function of the recipe and the number of threads, also when the run was killed and resumed.
 
@@ -150,14 +150,15 @@ def _data(
     whole = limited(train, recipe.data.limit) if train is not None else read_split(recipe.data, root, "train")
     check_samples(whole, recipe.data)
     train_set, validation_set = hold_out(whole, recipe.data.validation_fraction)
-    if not len(train_set) or not len(validation_set):
+    wanted = recipe.data.validation_fraction > 0
+    if not len(train_set) or (wanted and not len(validation_set)):
         rule = "leave at least one image to train on and one to validate with"
         got = f"{len(train_set)} and {len(validation_set)}"
         raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
     train_set = drawn(train_set, recipe.data.train_limit, seed=recipe.data.limit_seed)
     name = recipe.data.normalizer or default_normalizer(train_set.skeleton)
     one_of("train", "normalizer", name, normalizers_of(train_set.skeleton))
-    if not bool((distances(validation_set, name) > 0).any()):
+    if wanted and not bool((distances(validation_set, name) > 0).any()):
         remedy = "Its points coincide or are hidden in all: choose another with --normalizer, or give boxes."
         raise ValueError(message("train", "normalizer", "have a length in a validation image", repr(name), remedy))
     mixed = _mixed(recipe, root, train_set.skeleton) if recipe.data.mixed_dataset else None
@@ -197,6 +198,7 @@ def _trainer(recipe: Recipe, files: RunFiles, machine: Machine, console: Console
             callbacks=[EpochProgress(files, console), files],
             plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
+            limit_val_batches=1.0 if recipe.data.validation_fraction > 0 else 0,
             use_distributed_sampler=False,
             enable_model_summary=False,
             enable_progress_bar=False,

@@ -87,7 +87,7 @@ class EpochProgress(Callback):
 def _validation(metrics: Mapping[str, Any]) -> str:
     if MONITOR_3D in metrics:
         return f"validation MPJPE {float(metrics[MONITOR_3D]):.1f} mm"
-    return f"validation NME {100 * float(metrics[MONITOR]):.2f} %"
+    return f"validation NME {100 * float(metrics[MONITOR]):.2f} %" if MONITOR in metrics else "no validation"
 
 
 @contextlib.contextmanager
