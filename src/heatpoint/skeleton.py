@@ -235,9 +235,8 @@ def _is_list_of(value: object, types: tuple[type, ...]) -> bool:
 
 
 def _problems(skeleton: Skeleton) -> list[str]:
-    names, problems = skeleton.names, []
-    if not names:
-        problems.append("there must be at least one point")
+    names = skeleton.names
+    problems = [] if names else ["there must be at least one point"]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         problems.append(f"point names must differ, {', '.join(map(repr, repeated))} repeat")
