@@ -29,10 +29,8 @@ def run_pycocotools(
     categories = sorted({record["category_id"] for record in annotations}) or [1]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco_of(images, annotations, categories)
-        if detections:
-            found = truth.loadRes(copy.deepcopy(detections))
-        else:  # loadRes asks the first detection what kind it is.
-            found = coco_of(images, [], categories)
+        # loadRes asks the first detection what kind it is, and fails without one.
+        found = truth.loadRes(copy.deepcopy(detections)) if detections else coco_of(images, [], categories)
         run = COCOeval(truth, found, "keypoints")
         run.params.kpt_oks_sigmas = sigmas
         run.params.maxDets = [max_detections]

@@ -54,9 +54,11 @@ def pairs_of(true: Annotated, found: Detected, true_group: Whole, group: Whole, 
     person = by_group[np.repeat(first - before, count) + np.arange(len(detection))]
     similarity = np.empty(len(detection))
     num_labelled = true.labelled.sum(axis=1)[person]
-    for chosen, number in _alike(num_labelled):
-        at, to = detection[chosen], person[chosen]
-        similarity[chosen] = _similarities(true, found, at, to, int(number), sigmas)
+    # A distance beyond what a float can square is as good as any: its similarity is 0.
+    with np.errstate(over="ignore"):
+        for chosen, number in _alike(num_labelled):
+            at, to = detection[chosen], person[chosen]
+            similarity[chosen] = _similarities(true, found, at, to, int(number), sigmas)
     return Pairs(detection, person, similarity)
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
-from numbers import Integral, Real
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from heatpoint._checks import message
+from heatpoint.metrics._coco_faults import (
+    Record,
+    annotation_fault,
+    detection_fault,
+    faults,
+    has_box,
+    have_one_type,
+    id_faults,
+    refuse,
+)
 
-Record = Mapping[str, Any]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
@@ -93,11 +98,12 @@ def annotated(function: str, records: Sequence[Record], num_points: int) -> Anno
     """
     try:
         found = _annotated(records, num_points)
+        is_sound = _annotations_are_sound(records, found)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-        found = None
-    if found is None or not _annotations_are_sound(records, found):
-        faults = _faults("annotation", records, lambda record: _annotation_fault(record, num_points))
-        _refuse(function, "annotations", faults or _id_faults(records), ANNOTATION_REMEDY)
+        is_sound = False
+    if not is_sound:
+        found_faults = faults("annotation", records, lambda record: annotation_fault(record, num_points))
+        refuse(function, "annotations", found_faults or id_faults(records), ANNOTATION_REMEDY)
     return found
 
 
@@ -112,39 +118,20 @@ def detected(
     known = None if images is None else frozenset(images)
     try:
         found = _detected(records, num_points)
+        is_sound = _detections_are_sound(records, found, known)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-        found = None
-    if found is None or not _detections_are_sound(records, found, known):
-        boxed = bool(records) and isinstance(records[0], Mapping) and _has_box(records[0])
-        faults = _faults("detection", records, lambda record: _detection_fault(record, num_points, boxed, known))
-        _refuse(function, "detections", faults, DETECTION_REMEDY)
+        is_sound = False
+    if not is_sound:
+        boxed = bool(records) and isinstance(records[0], Mapping) and has_box(records[0])
+        found_faults = faults("detection", records, lambda record: detection_fault(record, num_points, boxed, known))
+        refuse(function, "detections", found_faults, DETECTION_REMEDY)
     return found
-
-
-def as_array(values: Any) -> NDArray[Any]:
-    """Numbers of any kind as an array."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def check_ids(function: str, argument: str, ids: Iterable[Any]) -> list[Any]:
-    """Returns ids of images as a list, after checking that they are all whole numbers or all text."""
-    found = list(ids)
-    if not have_one_type(found):
-        raise ValueError(message(function, argument, "be whole numbers only or text only", found[:5]))
-    return found
-
-
-def have_one_type(ids: Iterable[Any]) -> bool:
-    """Whether ids can be sorted as COCO's evaluator sorts them: all are whole numbers, or all are text."""
-    kinds = set(map(type, ids))
-    whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
-    return whole or all(issubclass(kind, str) for kind in kinds)
 
 
 def _annotated(records: Sequence[Record], num_points: int) -> Annotated:
     x, y, v = _keypoints(records, num_points)
     labelled = v > 0
-    counts = np.array([record.get("num_keypoints", -1) for record in records], dtype=np.int64)
+    counts = _counts([record.get("num_keypoints") for record in records])
     return Annotated(
         image=[record["image_id"] for record in records],
         category=_categories(records),
@@ -161,15 +148,21 @@ def _annotated(records: Sequence[Record], num_points: int) -> Annotated:
 
 def _detected(records: Sequence[Record], num_points: int) -> Detected:
     x, y, _ = _keypoints(records, num_points)
-    if records and _has_box(records[0]):
-        boxes = _numbers([record["bbox"] for record in records]).reshape(-1, 4)
-        area = boxes[:, 2] * boxes[:, 3]
-    elif records:
-        area = (x.max(axis=1) - x.min(axis=1)) * (y.max(axis=1) - y.min(axis=1))
-    else:
-        area = np.zeros(0)
+    # What is not finite is found by the checks, with its record.
+    with np.errstate(all="ignore"):
+        if records and has_box(records[0]):
+            boxes = _numbers([record["bbox"] for record in records]).reshape(-1, 4)
+            area = boxes[:, 2] * boxes[:, 3]
+        else:
+            area = extent(x) * extent(y)
     score = _numbers([record["score"] for record in records])
     return Detected([record["image_id"] for record in records], _categories(records), x, y, score, area)
+
+
+def extent(values: Floats) -> Floats:
+    """(N,) from the least to the greatest of (N, K)."""
+    found: Floats = np.ptp(values, axis=1) if len(values) else np.zeros(0)
+    return found
 
 
 def _keypoints(records: Sequence[Record], num_points: int) -> tuple[Floats, Floats, Floats]:
@@ -188,6 +181,14 @@ def _categories(records: Sequence[Record]) -> Whole:
     return np.array(values, dtype=np.int64)
 
 
+def _counts(values: list[Any]) -> Whole:
+    """A column of whole numbers of at least 0, with −1 for None."""
+    given = [value for value in values if value is not None]
+    if not all(isinstance(value, int | np.integer) and value >= 0 for value in given):
+        raise ValueError("counts")
+    return np.array([-1 if value is None else value for value in values], dtype=np.int64)
+
+
 def _numbers(values: list[Any]) -> Floats:
     """A column of numbers; text that reads as one is refused."""
     found = np.array(values)
@@ -201,11 +202,6 @@ def _box_of(record: Record) -> Any:
     return NO_BOX if box is None else box
 
 
-def _has_box(record: Record) -> bool:
-    box = record.get("bbox")
-    return box is not None and len(box) > 0
-
-
 def _annotations_are_sound(records: Sequence[Record], found: Annotated) -> bool:
     boxed = np.array([record.get("bbox") is not None for record in records], dtype=np.bool_)
     return (
@@ -213,12 +209,12 @@ def _annotations_are_sound(records: Sequence[Record], found: Annotated) -> bool:
         and bool((found.area >= 0).all())
         and bool((boxed | found.labelled.any(axis=1)).all())
         and have_one_type(found.image)
-        and not _id_faults(records)
+        and not id_faults(records)
     )
 
 
 def _detections_are_sound(records: Sequence[Record], found: Detected, known: frozenset[Any] | None) -> bool:
-    boxed = {_has_box(record) for record in records}
+    boxed = {has_box(record) for record in records}
     return (
         all(bool(np.isfinite(column).all()) for column in (found.x, found.y, found.score, found.area))
         and len(boxed) < 2
@@ -228,89 +224,6 @@ def _detections_are_sound(records: Sequence[Record], found: Detected, known: fro
     )
 
 
-def _id_faults(records: Sequence[Record]) -> list[str]:
-    """Ids with which COCO's evaluator would count wrongly: a match with 0 reads as none, a repeated one hides a person."""
-    counts = Counter(record["id"] for record in records if record.get("id") is not None)
-    zero = (
-        ["annotation 0 must have an id other than 0, which COCO's evaluator reads as no match"] if 0 in counts else []
-    )
-    return zero + [f"annotation {i} must have an id of its own, {n} have it" for i, n in counts.items() if n > 1]
-
-
-def _faults(kind: str, records: Sequence[Record], fault_of: Callable[[Record], str]) -> list[str]:
-    """What is wrong with each record, by its id or its place in the list."""
-    found = []
-    for place, record in enumerate(records):
-        is_record = isinstance(record, Mapping)
-        fault = fault_of(record) if is_record else "must be a record with named fields"
-        if fault:
-            number = record.get("id") if is_record and kind == "annotation" else None
-            found.append(f"{kind} {f'number {place}' if number is None else number} {fault}")
-    return found
-
-
-def _refuse(function: str, argument: str, faults: list[str], remedy: str) -> NoReturn:
-    faults = faults or ["the image_ids must be whole numbers only or text only"]
-    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-    raise ValueError(message(function, argument, "be sound", f"{'; '.join(faults[:5])}{more}", remedy))
-
-
-def _annotation_fault(record: Record, num_points: int) -> str:
-    fault = _common_fault(record, num_points)
-    if fault:
-        return fault
-    box, area, count = record.get("bbox"), record.get("area"), record.get("num_keypoints", 0)
-    points = list(record["keypoints"])
-    labelled = [triple for triple in zip(points[::3], points[1::3], points[2::3], strict=True) if triple[2] > 0]
-    if not all(_is_number(v) for triple in labelled for v in triple):
-        return "must hold finite keypoint numbers"
-    if area is None or not _is_number(area) or not area >= 0:
-        return f"must hold an area of at least 0, got {area}"
-    if box is None and not labelled:
-        return "must hold a bbox, for it has no labelled point"
-    if box is not None and not _is_box(box):
-        return f"must hold a bbox of four finite numbers, got {box}"
-    if isinstance(count, bool) or not isinstance(count, Integral):
-        return f"must hold num_keypoints as a whole number, got {count}"
-    return ""
-
-
-def _detection_fault(record: Record, num_points: int, boxed: bool, known: frozenset[Any] | None) -> str:
-    fault = _common_fault(record, num_points)
-    if fault:
-        return fault
-    if known is not None and record["image_id"] not in known:
-        return f"refers to the unknown image {record['image_id']!r}"
-    if not all(_is_number(v) for v in record["keypoints"]):
-        return "must hold finite keypoint numbers"
-    if not _is_number(record.get("score")):
-        return f"must hold a finite score, got {record.get('score')}"
-    if _has_box(record) != boxed:
-        return f"must hold {'a' if boxed else 'no'} bbox, as the first detection"
-    if boxed and not _is_box(record["bbox"]):
-        return f"must hold a bbox of four finite numbers, got {record['bbox']}"
-    if not boxed and "segmentation" in record:
-        return "must hold no segmentation, by which COCO's evaluator would measure its area"
-    return ""
-
-
-def _common_fault(record: Record, num_points: int) -> str:
-    if not have_one_type([record.get("image_id")]):
-        return f"must hold an image_id, a whole number or text, got {record.get('image_id')!r}"
-    if not isinstance(record.get("category_id", 1), int | np.integer):
-        return f"must hold a category_id that is a whole number, got {record['category_id']!r}"
-    keypoints = record.get("keypoints")
-    if not isinstance(keypoints, Sequence | np.ndarray) or len(keypoints) != 3 * num_points:
-        got = len(keypoints) if isinstance(keypoints, Sequence | np.ndarray) else "none"
-        return f"must hold 3 x {num_points} keypoint numbers, got {got}"
-    if not all(isinstance(value, Real) for value in keypoints):
-        return "must hold finite keypoint numbers"
-    return ""
-
-
-def _is_box(box: Any) -> bool:
-    return isinstance(box, Sequence | np.ndarray) and len(box) == 4 and all(_is_number(v) for v in box)
-
-
-def _is_number(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+def as_array(values: Any) -> NDArray[Any]:
+    """Numbers of any kind as an array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

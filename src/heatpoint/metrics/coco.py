@@ -13,19 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from heatpoint._checks import check_whole, message
+from heatpoint.metrics._coco_faults import Record, check_ids
 from heatpoint.metrics._coco_match import match, pairs_of, precision_at, ranks
-from heatpoint.metrics._coco_records import (
-    Annotated,
-    Detected,
-    Flags,
-    Floats,
-    Record,
-    Whole,
-    annotated,
-    as_array,
-    check_ids,
-    detected,
-)
+from heatpoint.metrics._coco_records import Annotated, Detected, Flags, Floats, Whole, annotated, as_array, detected
 
 THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)
 RECALLS: Floats = np.linspace(0.0, 1.0, 101)

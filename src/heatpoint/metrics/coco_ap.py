@@ -12,7 +12,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import check_whole, message
-from heatpoint.metrics._coco_records import Detected, Record, annotated, as_array, check_ids
+from heatpoint.metrics._coco_faults import Record, check_ids
+from heatpoint.metrics._coco_records import Detected, annotated, as_array, extent
 from heatpoint.metrics.coco import checked_sigmas, curves_of
 from heatpoint.metrics.oks import pose_nms
 
@@ -153,7 +154,7 @@ class CocoKeypointAP(Metric):
 
     def _detected(self, rows: np.ndarray) -> Detected:
         x, y = (np.ascontiguousarray(rows[:, NUM_FIXED + axis :: 2]) for axis in (0, 1))
-        area = np.ptp(x, axis=1) * np.ptp(y, axis=1)
+        area = extent(x) * extent(y)
         image = [self.images[place] for place in rows[:, 1].astype(int).tolist()]
         category = np.full(len(rows), self.category_id)
         return Detected(image, category, x, y, np.ascontiguousarray(rows[:, 2]), area)

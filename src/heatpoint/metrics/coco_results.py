@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from heatpoint._checks import message
-from heatpoint.metrics._coco_records import Floats, as_array, check_ids, detected
+from heatpoint.metrics._coco_faults import check_ids
+from heatpoint.metrics._coco_records import Floats, as_array, detected
 
 
 def to_results(
