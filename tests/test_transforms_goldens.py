@@ -1,8 +1,8 @@
 """The published crops of body poses and ours: equal once half a pixel is allowed for.
 
 Published code (sampling-argmax, HRNet, mmpose) lays coordinate 0 of the input on the edge of its first pixel where we lay it on
-the centre: its box from x1 to x2 is x2 − x1 wide and its centre goes to size / 2. Ours covers x1 − ½ to x2 + ½ and its centre goes
-to (size − 1) / 2. So the published matrix is ours of the box shrunk by half a pixel on every side, plus ½.
+the centre: its box from x1 to x2 is x2 − x1 wide and its centre goes to size / 2. Ours covers x1 − ½ to x2 + ½ and its centre
+goes to (size − 1) / 2. So the published matrix is ours of the box shrunk by half a pixel on every side, plus ½.
 """
 
 from __future__ import annotations
