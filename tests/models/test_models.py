@@ -114,6 +114,10 @@ def test_small_is_small() -> None:
     assert counter.get_total_flops() / 2 == pytest.approx(61e6, rel=0.02)
 
 
+def test_tiny_is_a_third_of_small() -> None:
+    assert num_weights(make_model("tiny", num_points=14, input_size=64)) == 255_486
+
+
 @pytest.mark.parametrize("size", [(20, 12), (64, 128), (36, 100)])
 def test_small_takes_every_multiple_of_four(size: tuple[int, int]) -> None:
     model = make_model("small", num_points=3, input_size=size).eval()
@@ -327,7 +331,7 @@ def test_error_texts(error: type[Exception], call: Callable[[], object], text: s
 
 
 def test_models_lists_our_own_names() -> None:
-    assert set(MODELS) == {"small"}
+    assert set(MODELS) == {"small", "tiny"}
     for name in MODELS:
         assert math.prod(make_model(name, num_points=2, input_size=32).grid().shape) == 64
 

@@ -77,7 +77,7 @@ def _features(backbone: str, pretrained: bool) -> tuple[nn.Module, list[int], li
     """The backbone without its classifier; channels and input pixels per cell of its features, finest first."""
     name, stages = CUTS.get(backbone, (backbone, None))
     if not timm.is_model(name):
-        names = ["small", *CUTS, *timm.list_models()]
+        names = ["small", "tiny", *CUTS, *timm.list_models()]
         remedy = did_you_mean(backbone, names, at_most=4) or "timm.list_models() lists them."
         raise ValueError(message("make_model", "backbone", "be 'small' or a timm model", repr(backbone), remedy))
     if pretrained and not timm.is_model_pretrained(name):

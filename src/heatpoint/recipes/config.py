@@ -79,7 +79,7 @@ class ModelConfig:
     """The network that emits the maps."""
 
     backbone: Annotated[str, tyro.conf.arg(name="model")] = "hrnet_w18"
-    """"small", "mobilenetv2_h3r", or the name of any timm backbone."""
+    """"small", "tiny", "mobilenetv2_h3r", or the name of any timm backbone."""
     head: Literal["deconv", "concat", "branch", "h3r"] | None = None
     """deconv: three deconvolutions. concat: all resolutions joined. h3r: the same without biases. branch: the finest one.
     None: what suits the backbone."""
