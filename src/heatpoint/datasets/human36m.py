@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from heatpoint._checks import check_whole, message, one_of
-from heatpoint.cameras import Camera
 from heatpoint.datasets.coco_records import box_in_image
 from heatpoint.datasets.human36m_records import (
     ACTIONS,
@@ -199,28 +198,26 @@ def _samples(
             found.append(form if cameras is None else lacking)
             continue
         forms[form] = None
-        for record in members:
-            sample = _sample(record, images, camera, thorax)
-            if sample is None:
-                found.append(f"{record.label} has points behind its camera")
-            else:
-                samples[id(record)] = sample
+        world = np.stack([record.world for record in members])
+        points = camera.from_world(with_thorax(world) if thorax else world)
+        in_front = (points[..., 2] > 0).all(axis=-1)
+        found.extend(f"{members[i].label} has points behind its camera" for i in np.flatnonzero(~in_front))
+        pixels = camera.project(points[in_front])
+        for i, seen in zip(np.flatnonzero(in_front), pixels, strict=True):
+            samples[id(members[i])] = _sample(members[i], images, Body(points[i], camera), seen)
     return [samples[id(record)] for record in records if id(record) in samples], list(forms)
 
 
-def _sample(record: Record, images: Path, camera: Camera, thorax: bool) -> Sample | None:
-    points = camera.from_world(with_thorax(record.world) if thorax else record.world)
-    if not (points[:, 2] > 0).all():
-        return None
+def _sample(record: Record, images: Path, body: Body, pixels: FloatArray) -> Sample:
     return Sample(
         images / record.name,
-        points=camera.project(points),
-        visible=np.ones(len(points), dtype=np.bool_),
+        points=pixels,
+        visible=np.ones(len(pixels), dtype=np.bool_),
         box=box_in_image(record.bbox.tolist(), record.image),
         key=record.name,
         # The four cameras show one moment, and the frames of one recording differ little.
         group=record.name.split("_ca_")[0],
         tags=frozenset({ACTIONS[record.action]}),
         ids={"image_id": record.image_id, "subject": record.subject, "camera": record.camera_number},
-        body=Body(points, camera),
+        body=body,
     )

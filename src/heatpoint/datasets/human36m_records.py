@@ -55,6 +55,7 @@ class Record:
         world: (17, 3) points in the world, in millimetres.
         parameters: R, t, f and c of its camera as the file gives them.
         camera_key: The same for frames of one camera.
+        numbers: Subject, action, subaction and camera, by the file name.
     """
 
     label: str
@@ -65,12 +66,7 @@ class Record:
     world: FloatArray
     parameters: Mapping[str, Any]
     camera_key: object
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """Subject, action, subaction and camera, by the file name."""
-        match = NAME.search(self.name)
-        return tuple(int(value) for value in match.groups()) if match else ()
+    numbers: tuple[int, ...]
 
     @property
     def subject(self) -> int:
@@ -238,10 +234,11 @@ def _record(
     if not isinstance(parameters, Mapping):
         wrong.append("has no camera")
     found.extend(f"{label} {text}" for text in wrong)
-    if wrong or points is None or not isinstance(parameters, Mapping):
+    if wrong or match is None or points is None or not isinstance(parameters, Mapping):
         return None
+    numbers = tuple(int(value) for value in match.groups())
     bbox = np.asarray(annotation["bbox"], dtype=np.float64)
-    return Record(label, str(name), image, image.get("id", ""), bbox, points, parameters, camera_key)
+    return Record(label, str(name), image, image.get("id", ""), bbox, points, parameters, camera_key, numbers)
 
 
 def _points(value: object) -> FloatArray | None:

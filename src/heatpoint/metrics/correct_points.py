@@ -82,7 +82,7 @@ class PCKh(PCK):
         self.reading, self.at = reading, at
 
     def rows(self) -> dict[str, Tensor]:
-        """All rows, of this process alone: call it after `compute` has joined the processes, or on one."""
+        """All rows over what this process has seen; within `with metric.sync_context():` over what all have."""
         return pckh_rows(dim_zero_cat(self.distances), threshold=self.threshold, inclusive=self.inclusive)
 
     def compute(self) -> Tensor:
