@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -125,8 +125,10 @@ def _is_box(box: Any) -> bool:
     return isinstance(box, Sequence | np.ndarray) and len(box) == 4 and all(_is_number(v) for v in box)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    # JSON may hold whole numbers too large for a float.
-    return bool(abs(value) <= sys.float_info.max)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON may hold whole numbers too large for a float.
+        return False
