@@ -74,7 +74,8 @@ def find_labels(data: Path) -> Labels:
     if crowded:
         remedy = "Give the file itself, or --train and --test."
         raise ValueError(message("check", str(data), "hold one file per split", _some(crowded[0]), remedy))
-    return Labels(form, splits)
+    order = ("train", "val", "test", "all")
+    return Labels(form, {split: splits[split] for split in order if split in splits})
 
 
 def given_labels(train: Path, test: Path) -> Labels:

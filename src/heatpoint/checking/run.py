@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from heatpoint.checking.records import Part, Record, Source
 from heatpoint.checking.sources import open_labels, open_named
 from heatpoint.checking.swaps import MIN_SAMPLES, find_swaps, swap_power
 from heatpoint.datasets import DATASETS
+
+# Points in such places would have a say in what is usual.
+SPOILED = ("absurd_coordinates", "collapsed_points", "point_outside")
 
 
 def open_data(
@@ -56,7 +59,8 @@ def check(source: Source) -> Report:
     findings = [*source.findings, *_image_findings(source, pictures, faults)]
     for part, index, record in source.samples():
         findings += check_record(record, source.skeleton, _size(record, pictures), split=part.split, index=index)
-    swaps, notes = _swaps(source)
+    spoiled = {finding.sample for finding in findings if finding.kind in SPOILED}
+    swaps, notes = _swaps(source, spoiled)
     findings += swaps + find_duplicates(source.parts, pictures) + _sigmas(source)
     splits = {part.split: {"samples": len(part.records), "images": _num_images(part)} for part in source.parts}
     return Report(source.data, source.skeleton_name, splits, findings, [*source.notes, *notes])
@@ -94,9 +98,9 @@ def _image_findings(source: Source, pictures: Mapping[Path, Picture], faults: Ma
     return found
 
 
-def _swaps(source: Source) -> tuple[list[Finding], list[str]]:
+def _swaps(source: Source, spoiled: Container[object]) -> tuple[list[Finding], list[str]]:
     skeleton = source.skeleton
-    entries = [(part, index, record) for part, index, record in source.samples()]
+    entries = [entry for entry in source.samples() if (entry[0].split, entry[1]) not in spoiled]
     if not skeleton.swap_pairs:
         return [], ["the skeleton has no swap pairs: left and right were not looked at"]
     if len(entries) < MIN_SAMPLES:

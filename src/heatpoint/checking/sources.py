@@ -219,7 +219,8 @@ def _divided(part: Part) -> list[Part]:
     for record in part.records:
         named = [split_of(folder) for folder in record.name.split("/")[:-1]]
         splits.setdefault(next((name for name in named if name != "all"), "all"), []).append(record)
-    return [Part(split, tuple(records), by_oks=part.by_oks) for split, records in splits.items()]
+    order = ("train", "val", "test", "all")
+    return [Part(split, tuple(splits[split]), by_oks=part.by_oks) for split in order if split in splits] or [part]
 
 
 def _joined(parts: list[Part], split: str) -> Part:

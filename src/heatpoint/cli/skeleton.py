@@ -78,20 +78,10 @@ def _init(command: InitCommand) -> None:
 
 
 def _show(skeleton: Skeleton, name: str) -> None:
-    table = Table(
-        title=f"{name}: {skeleton.num_points} points, {len(skeleton.edges)} edges, {len(skeleton.swap_pairs)} swap pairs",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    for column, justify in (
-        ("", "right"),
-        ("point", "left"),
-        ("mirrored", "left"),
-        ("edges to", "left"),
-        ("sigma", "right"),
-    ):
-        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    counts = f"{skeleton.num_points} points, {len(skeleton.edges)} edges, {len(skeleton.swap_pairs)} swap pairs"
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "point", "mirrored", "edges to", "sigma"):
+        table.add_column(column, justify="right" if column in ("", "sigma") else "left", overflow="fold")
     for index, point in enumerate(skeleton.names):
         partner = skeleton.swap[index]
         joined = [b if a == index else a for a, b in skeleton.edges if index in (a, b)]
@@ -99,6 +89,7 @@ def _show(skeleton: Skeleton, name: str) -> None:
         mirrored = "" if partner == index else skeleton.names[partner]
         table.add_row(str(index), point, mirrored, ", ".join(skeleton.names[k] for k in joined), sigma)
     console = make_console()
+    console.print(f"{name}: {counts}", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
     for key, value in skeleton.normalizers.items():
         groups = value if isinstance(value, str) else " to ".join("+".join(skeleton.names[k] for k in g) for g in value)

@@ -146,7 +146,7 @@ def _picture(image: Picture, sample: Sample, skeleton: Skeleton, colors: Sequenc
     radius = 3.0 if skeleton.num_points < 30 else 1.8
     for point in np.flatnonzero(sample.visible):
         x, y = (int(v) for v in _fixed(places[point]))
-        for grown, fill in ((radius + 0.8, OUTLINE), (radius, colors[point])):
+        for grown, fill in ((radius + 0.8, OUTLINE), (radius, colors[int(point)])):
             cv2.circle(picture, (x, y), round(grown * 2**_SHIFT), fill, cv2.FILLED, cv2.LINE_AA, _SHIFT)
     return picture
 
