@@ -3,8 +3,9 @@
     python benchmarks/volume_memory.py
     python benchmarks/volume_memory.py --batch 4 --points 18 --side 64 --samples 10
 
-Every figure is the peak resident memory of a fresh process that makes logits (B, K, S, S, S), takes the loss and its gradient, and
-ends; what the process held before the logits were made is printed beside it. No network is involved: what it needs comes on top.
+Every figure is the peak resident memory of a fresh process that makes logits (B, K, S, S, S), takes the loss and its gradient,
+and ends; what the process held before the logits were made is printed beside it. No network is involved: what it needs comes on
+top.
 """
 
 from __future__ import annotations
@@ -61,10 +62,12 @@ def measure(batch: int, points: int, side: int, samples: int, formula: str, memo
 
 
 def main() -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name, default in (("batch", 4), ("points", 18), ("side", 64), ("samples", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--memory", choices=MEMORY, action="append", help="only this one")
+    parser.add_argument("--formula", choices=FORMULAS, action="append", help="only this one")
     parser.add_argument("--step", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step:
@@ -73,14 +76,18 @@ def main() -> None:
         return
     sizes = (given.batch, given.points, given.side, given.samples)
     volume = given.batch * given.points * given.side**3 * 4 / GIB
-    print(f"B={given.batch}, K={given.points}, {given.side}^3 cells, {given.samples} samples: logits of {volume:.2f} GiB")
-    for formula in FORMULAS:
+    print(
+        f"B={given.batch}, K={given.points}, {given.side}^3 cells, {given.samples} samples: logits of {volume:.2f} GiB"
+    )
+    for formula in given.formula or FORMULAS:
         for memory in given.memory or MEMORY:
             found = measure(*sizes, formula, memory)
             if found is None:
                 print(f"{formula:9} {memory:7} did not fit into this machine's memory")
                 continue
-            line = f"peak {found['peak'] / GIB:6.2f} GiB (before {found['before'] / GIB:.2f})  {found['seconds']:6.1f} s"
+            line = (
+                f"peak {found['peak'] / GIB:6.2f} GiB (before {found['before'] / GIB:.2f})  {found['seconds']:6.1f} s"
+            )
             print(f"{formula:9} {memory:7} {line}  loss {found['loss']:.6f}")
 
 

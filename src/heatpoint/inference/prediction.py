@@ -27,6 +27,8 @@ class Prediction:
         box: (x1, y1, x2, y2), first and last pixel of what was shown to the network, before padding.
         image: The image, (H, W, 3) uint8 RGB, for `plot`.
         source: Where the image came from; "" for an array.
+        depths: (K,) how far each point lies behind the root, in millimetres, if the network emits volumes; else None. How far the
+            root is, an image does not tell.
     """
 
     points: FloatArray
@@ -36,6 +38,7 @@ class Prediction:
     box: tuple[float, float, float, float]
     image: npt.NDArray[np.uint8] = field(repr=False)
     source: str = ""
+    depths: FloatArray | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ class Prediction:
         return self.skeleton.names
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: names, points, confidences, covariances, box, source."""
+        """Plain JSON values: names, points, confidences, covariances, box, source, and depths if there are any."""
         return {
             "source": self.source,
             "box": list(self.box),
@@ -51,6 +54,7 @@ class Prediction:
             "points": self.points.tolist(),
             "confidence": self.confidence.tolist(),
             "covariance": self.covariance.tolist(),
+            **({} if self.depths is None else {"depths_mm": self.depths.tolist()}),
         }
 
     def to_coco(self, *, image_id: int = 0, category_id: int = 1) -> dict[str, Any]:

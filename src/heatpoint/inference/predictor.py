@@ -17,7 +17,7 @@ from heatpoint.inference.prediction import Prediction
 from heatpoint.training.locating import locate
 from heatpoint.training.machine import check_device
 from heatpoint.training.weights import CONVENTIONS, Trained, load_weights
-from heatpoint.transforms import warp
+from heatpoint.transforms import depth_to_mm, warp
 
 Box = tuple[float, float, float, float]
 ImageSource = str | Path | npt.NDArray[np.uint8]
@@ -78,6 +78,7 @@ class Predictor:
             "box_policy": recipe.data.box_policy,
             "padding": recipe.data.padding,
             "flip_test": self.flip_test,
+            **({"depth_range_mm": recipe.data.depth_range_mm} if recipe.data.depth_range_mm > 0 else {}),
             **({"flip_average": recipe.data.flip_average} if self.flip_test else {}),
             "conventions": CONVENTIONS,
         }
@@ -141,18 +142,27 @@ class Predictor:
         if not np.isfinite(points).all():
             remedy = "The training has diverged: train again, at a lower learning rate."
             raise ValueError(message("Predictor", "the weights", "give finite points", "NaN or infinity", remedy))
+        depths = self._depths(points)
         return [
             Prediction(
-                points=frame.to_image(points[i]),
+                points=frame.to_image(points[i, :, :2]),
                 confidence=confidence[i],
-                covariance=frame.covariance_to_image(covariance[i]),
+                covariance=frame.covariance_to_image(covariance[i, :, :2, :2]),
                 skeleton=self.trained.skeleton,
                 box=boxes[i],
                 image=pixels,
                 source=source,
+                depths=None if depths is None else depths[i],
             )
             for i, frame in enumerate(frames)
         ]
+
+    def _depths(self, points: FloatArray) -> FloatArray | None:
+        """Millimetres behind the root (B, K) of points (B, K, 3) in the input; None for a network of maps."""
+        data = self.trained.recipe.data
+        if data.depth_range_mm == 0:
+            return None
+        return depth_to_mm(points[..., 2], side=data.size[0], depth_range_mm=data.depth_range_mm)
 
 
 def _box(box: Sequence[float] | FloatArray, width: int, height: int) -> Box:
