@@ -114,8 +114,10 @@ def test_the_family_of_a_network() -> None:
         family_of(ModelConfig(backbone="hrnet_w18"))
     assert str(raised.value) == (
         "convert_published: recipe must name a network with published checkpoints, got backbone 'hrnet_w18' with head None. "
-        "An HRNet with head 'branch' or 'h3r', 'mobilenetv2_h3r', or a ResNet with 'deconv' has."
+        "Name the family, or take an HRNet with head 'branch' or 'h3r', 'mobilenetv2_h3r', or a ResNet with 'deconv'."
     )
+    with pytest.raises(ValueError, match="got backbone 'resnet50' with head None and depth 64"):
+        family_of(ModelConfig(backbone="resnet50", depth=64))
 
 
 def test_the_network_follows_the_localizers_channels() -> None:

@@ -37,8 +37,8 @@ def convert_published(
         out: The file to write.
         skeleton: The points in the checkpoint's order, or the name of a skeleton file.
         family: Name in `heatpoint.models.FAMILIES`. None takes the one that the recipe's network has: "hrnet_pose" for the
-            head "branch", "h3r_hrnet" and "h3r_mobilenetv2" for "h3r", "simple_pose" for "deconv"; SimplePose networks of
-            Sampling-Argmax must be named, since only their colours differ.
+            head "branch", "h3r_hrnet" and "h3r_mobilenetv2" for "h3r", "simple_pose" for "deconv"; networks of Sampling-Argmax
+            (SimplePose, also in 3D) must be named, since nothing in a recipe tells whose colours they expect.
 
     Returns:
         Where it was written.
@@ -70,8 +70,10 @@ def family_of(model: ModelConfig) -> str:
         return "h3r_mobilenetv2"
     if model.backbone.startswith("hrnet") and model.head in ("branch", "h3r"):
         return "hrnet_pose" if model.head == "branch" else "h3r_hrnet"
-    if model.backbone.startswith("resnet") and model.head in (None, "deconv"):
+    if model.backbone.startswith("resnet") and model.head in (None, "deconv") and model.depth == 0:
         return "simple_pose"
-    got = f"backbone {model.backbone!r} with head {model.head!r}"
-    remedy = "An HRNet with head 'branch' or 'h3r', 'mobilenetv2_h3r', or a ResNet with 'deconv' has."
+    got = f"backbone {model.backbone!r} with head {model.head!r}" + (f" and depth {model.depth}" if model.depth else "")
+    remedy = (
+        "Name the family, or take an HRNet with head 'branch' or 'h3r', 'mobilenetv2_h3r', or a ResNet with 'deconv'."
+    )
     raise ValueError(message("convert_published", "recipe", "name a network with published checkpoints", got, remedy))
