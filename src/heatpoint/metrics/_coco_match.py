@@ -102,7 +102,7 @@ def match(pairs: Pairs, rank: Whole, is_ignored: Flags, is_crowd: Flags, thresho
         rank: (D,) of each detection in its image.
         is_ignored: (G, A), by range of area.
         is_crowd: (G,).
-        thresholds: (T,).
+        thresholds: (T,), less than 1: COCO's evaluator would take less for 1.
 
     Returns:
         (D, A, T) whether a detection has a person, and whether that person is ignored.
@@ -111,9 +111,7 @@ def match(pairs: Pairs, rank: Whole, is_ignored: Flags, is_crowd: Flags, thresho
     is_taken = np.zeros((len(is_crowd), *shape), dtype=np.bool_)
     matched = np.zeros((len(rank), *shape), dtype=np.bool_)
     ignored = np.zeros_like(matched)
-    # A detection at 1 − 1e-10 counts as at 1, as in COCO's evaluator.
-    least = np.minimum(thresholds, 1 - 1e-10)
-    near = np.flatnonzero(pairs.similarity >= least.min(initial=np.inf))
+    near = np.flatnonzero(pairs.similarity >= thresholds.min())
     detection, person, similarity = pairs.detection[near], pairs.person[near], pairs.similarity[near]
     # Places among equals go by the order of persons, which is that of the pairs.
     order = np.lexsort((np.arange(len(near)), similarity, detection, rank[detection]))
@@ -124,7 +122,7 @@ def match(pairs: Pairs, rank: Whole, is_ignored: Flags, is_crowd: Flags, thresho
             continue
         at, to = detection[start:stop], person[start:stop]
         is_open = ~is_taken[to] | is_crowd[to, None, None]
-        is_open &= similarity[start:stop, None, None] >= least
+        is_open &= similarity[start:stop, None, None] >= thresholds
         place = np.arange(stop - start)[:, None] + (stop - start) * ~is_ignored[to]
         segments = np.flatnonzero(np.diff(at, prepend=-1))
         best = np.maximum.reduceat(np.where(is_open, place[..., None], -1), segments, axis=0)
