@@ -88,7 +88,9 @@ def shrunk(recipe: Recipe) -> Recipe:
 def test_a_recipe_runs_from_end_to_end(name: str, tmp_path: Path) -> None:
     recipe = shrunk(RECIPES[name])
     some = few(recipe)
-    result = fit(recipe, out=tmp_path / "run", train=some, test=some, machine=Machine(accelerator="cpu"), console=SILENT)
+    result = fit(
+        recipe, out=tmp_path / "run", train=some, test=some, machine=Machine(accelerator="cpu"), console=SILENT
+    )
     scores = result.scores["scores"]["recipe"]
     assert all(math.isfinite(value) for value in scores["nme"].values())
     assert ("space" in scores) == bool(recipe.model.depth)

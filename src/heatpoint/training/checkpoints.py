@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -146,7 +147,9 @@ def check_recipe_file(path: Path, recipe: Recipe) -> None:
 
 
 def _check_same(path: Path, stored: dict[str, Any], recipe: Recipe, what: str) -> None:
-    # A note is for people: its words may change while a run sleeps.
+    # A note is for people: its words may change while a run sleeps. Fields that came later had their defaults then.
+    with contextlib.suppress(ValueError, TypeError):
+        stored = Recipe.from_dict(stored).to_dict()
     found = differences({**stored, "note": recipe.note}, recipe.to_dict())
     if found:
         raise ValueError(
