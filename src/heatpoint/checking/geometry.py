@@ -36,7 +36,7 @@ def oks_range(area: float, sigmas: FloatArray, reach: float) -> tuple[float, flo
     As COCO defines it, the mean over points of exp(−d² / (2 · area · (2σ)²)).
 
     >>> [round(value, 3) for value in oks_range(10000.0, np.array([0.05, 0.1]), 70.0)]
-    [0.997, 0.0]
+    [0.997, 0.001]
     """
     scale = 2 * area * (2 * sigmas) ** 2
     near, far = (float(np.exp(-(distance**2) / scale).mean()) for distance in (1.0, reach))

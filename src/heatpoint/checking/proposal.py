@@ -137,7 +137,7 @@ def repeated_sigmas(records: Sequence[Record], num_points: int) -> tuple[tuple[f
                 repeats += 1
                 squares[both] += distance[both] ** 2 / (2 * area)
                 counts[both] += 1
-    if counts.min(initial=0) < MIN_REPEATS or not (squares > 0).all():
+    if counts.min() < MIN_REPEATS or not (squares > 0).all():
         return None, repeats
     return tuple(round(float(sigma), 4) for sigma in np.sqrt(squares / counts)), repeats
 

@@ -56,7 +56,9 @@ def open_named(name: str, data_root: Path | None) -> Source:
                 findings.setdefault(str(error), reader_finding(str(error), split))
             continue
         for text in problems:
-            findings.setdefault(text, reader_finding(text, split))
+            # Splits may share files: what names one is told once. Where a reader names none, the set and the split stand for it.
+            file = "" if "/" in text else f"{name} {split}"
+            findings.setdefault(f"{file} {text}", reader_finding(text, split, file))
         known = {sample.key for other in point_sets.values() for sample in other.samples}
         if not {sample.key for sample in point_set.samples} <= known:
             point_sets[split] = point_set
@@ -192,7 +194,9 @@ def _read(labels: Labels, path: Path, split: str, images: Path | None, category:
         in_project = path.parent.parent.name == "labeled-data"
         root = images or (path.parents[2] if in_project else path.parent)
         point_set = read_deeplabcut(path, source.skeleton, image_root=root, split="all", problems=problems)
-    source.findings += [reader_finding(text, split) for text in problems]
+    for text in problems:
+        named = str(path) in text or str(images or path.parent) in text
+        source.findings.append(reader_finding(text, split, "" if named else str(path)))
     source.parts.append(part_of(point_set, split, str(path)))
 
 

@@ -103,7 +103,7 @@ def mean_shape(shapes: Complex, seen: Flags, *, starts: int = 8, rounds: int = 8
 
     >>> square = np.array([0, 1, 1 + 1j, 1j])
     >>> mean = mean_shape(np.stack([square, 2 * square + 5, 3j * square]), np.ones((3, 4), bool))
-    >>> bool(np.allclose(np.abs(mean - np.roll(mean, 1)), 0.5))
+    >>> bool(np.allclose(np.abs(mean - np.roll(mean, 1)), 1))
     True
     """
     order = np.argsort(-seen.sum(axis=1), kind="stable")

@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
 def _init(command: InitCommand) -> None:
     out = command.out
     if out.suffix != ".json" or out.is_dir():
-        raise ValueError(message("skeleton init", "--out", "be a file that ends in .json", out))
+        raise ValueError(message("skeleton init", "--out", "be a file to write that ends in .json", out))
     if out.exists() and not command.force:
         raise ValueError(message("skeleton init", "--out", "be a new file", f"{out}, which exists", "Or give --force."))
     from heatpoint.checking.proposal import propose
