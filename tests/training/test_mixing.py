@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from heatpoint.datasets import synthetic_bodies, synthetic_faces
+from heatpoint.datasets import PointSet, Sample, synthetic_bodies, synthetic_faces
 from heatpoint.recipes.changes import changed
-from heatpoint.skeleton import Skeleton
+from heatpoint.skeleton import Skeleton, load_skeleton
 from heatpoint.training import fit
 from heatpoint.training.data import ExampleDataset
 from heatpoint.training.datamodule import PointDataModule
@@ -87,6 +87,16 @@ def test_points_are_matched_by_name() -> None:
     assert found.body is None
     with pytest.raises(ValueError, match="train: mixed_dataset must share names of points with pelvis, right_hip, "):
         with_points_of(synthetic_faces(1, size=32), body.skeleton)
+
+
+def test_mpii_is_mixed_into_human36m_as_the_released_code_does() -> None:
+    mpii, human = load_skeleton("mpii16"), load_skeleton("human36m18")
+    points = np.stack([np.arange(16.0), np.zeros(16)], axis=1)
+    sample = Sample(np.zeros((4, 4, 3), np.uint8), points, np.ones(16, dtype=bool), None, "a")
+    found = with_points_of(PointSet("mpii", "train", mpii, (sample,)), human).samples[0]
+    # sampling_argmax/datasets/h36m_mpii.py: torso and nose have no partner.
+    published = [6, 2, 1, 0, 3, 4, 5, -1, 8, -1, 9, 13, 14, 15, 12, 11, 10, 7]
+    assert np.where(found.visible, found.points[:, 0], -1).tolist() == published
 
 
 def test_batches_of_two_sets_know_whose_depth_is_known() -> None:

@@ -93,7 +93,7 @@ def test_predictions_have_depths(run: Any) -> None:
     batch = next(iter(make_loader(dataset, EpochSampler(1, seed=0, shuffle=False), batch_size=1, workers=0)))
     swap = predictor.trained.skeleton.swap
     z = locate(predictor.trained.model, {"": predictor.trained.localizer}, batch.images, swap=swap)[""].points[0, :, 2]
-    np.testing.assert_allclose(found.depths, relative_depths(z, side=32, depth_range_mm=2000).numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.depths, relative_depths(z.double(), side=32, depth_range_mm=2000).numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", sorted(n for n in RECIPES if n.startswith("synthetic_bodies-")))
@@ -159,6 +159,19 @@ def test_true_pixels_and_depths_come_back_to_the_body() -> None:
     # Depth alone off by 30 mm for all: from the root nothing is off along z, and x and y grow by 30 mm / z.
     torch.testing.assert_close(pred[..., 2], target[..., 2])
     assert 0 < (pred - target).abs().max() < 10
+
+
+def test_errors_are_those_of_the_released_evaluation(goldens: Any) -> None:
+    golden = goldens("08_h36m")
+    cams, given = golden["cam"], []
+    for i in range(6):
+        camera = Camera(np.eye(3), np.zeros(3), golden["f"][i].astype(float), golden["c"][i].astype(float))
+        given.append(Body(cams[i], camera))
+    located = torch.from_numpy(golden["pred_uvd_image"])
+    pred, target = relative_errors(located[..., :2], 2000 * located[..., 2], space_of(given, 18))
+    errors = torch.linalg.vector_norm(pred - target, dim=-1)[:, :17]
+    assert errors.mean().item() == pytest.approx(float(golden["eval_mpjpe"]), rel=1e-6)
+    np.testing.assert_allclose(pred[:, :17].numpy(), golden["eval_pred_cam_rootrel_17"], atol=1e-3)
 
 
 def test_scores_in_millimetres_by_hand() -> None:

@@ -233,8 +233,12 @@ def collate(examples: Sequence[Measured]) -> Batch:
         matrices=torch.from_numpy(np.stack([example.frame.matrix for example in examples])).float(),
         lengths=torch.tensor([example.length for example in examples], dtype=torch.float32),
         has_depth=has_depth if in_volume and not bool(has_depth.all()) else None,
-        space=space_of([example.body for example in examples], len(examples[0].points)) if in_volume else None,
+        space=_space(examples) if in_volume else None,
     )
+
+
+def _space(examples: Sequence[Measured]) -> Space:
+    return space_of([example.body for example in examples], len(examples[0].points), dtype=torch.float32)
 
 
 def make_loader(

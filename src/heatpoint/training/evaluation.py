@@ -155,7 +155,7 @@ def locate_set(
     for batch in make_loader(dataset, sampler, batch_size=batch_size, workers=workers):
         located = locate(trained.model, localizers, batch.images.to(device), swap=swap, average=data.flip_average)
         for name, item in located.items():
-            z = item.points[..., 2:].squeeze(-1).cpu()
+            z = item.points[..., 2:].squeeze(-1).double().cpu()
             depth = relative_depths(z, side=data.size[0], depth_range_mm=data.depth_range_mm)
             row = (_in_image(item.points[..., :2], batch), item.confidence.double().cpu())
             parts[name].append((*row, depth) if data.depth_range_mm > 0 else row)

@@ -14,6 +14,8 @@ from heatpoint.skeleton import Skeleton
 from heatpoint.training.data import EpochSampler, ExampleDataset, Measured
 from heatpoint.training.seeding import ORDER, numpy_generator
 
+# Names by which another set calls nearly the same point: what the published mix of MPII into Human3.6M takes for one.
+ALIASES = {"neck": "upper_neck", "head": "head_top"}
 SECOND = 1  # Tells the second set's stream of random numbers from the first's.
 
 
@@ -100,7 +102,7 @@ class MixedSampler(Sampler[tuple[int, int]]):
 
 
 def with_points_of(point_set: PointSet, skeleton: Skeleton) -> PointSet:
-    """The same images with the points of another skeleton: matched by name, hidden where the set has none of that name.
+    """The same images with the points of another skeleton: matched by name, or by `ALIASES`, hidden where the set has neither.
 
     Raises:
         ValueError: If no name is common.
@@ -112,7 +114,7 @@ def with_points_of(point_set: PointSet, skeleton: Skeleton) -> PointSet:
     array([ True, False,  True])
     """
     where = {name: index for index, name in enumerate(point_set.skeleton.names)}
-    source = [where.get(name, -1) for name in skeleton.names]
+    source = [where.get(name, where.get(ALIASES.get(name, ""), -1)) for name in skeleton.names]
     if max(source) < 0:
         rule = f"share names of points with {', '.join(skeleton.names[:4])} …"
         got = f"{point_set.name} with {', '.join(point_set.skeleton.names[:4])} …"

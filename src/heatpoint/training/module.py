@@ -90,7 +90,7 @@ class PointModule(lightning.LightningModule):
     def _validate_space(self, points: Tensor, batch: Batch, space: Space) -> None:
         data = self.recipe.data
         depths = relative_depths(points[..., 2], side=data.size[0], depth_range_mm=data.depth_range_mm)
-        pred, target = relative_errors(to_image(points[..., :2].double(), batch.matrices.double()), depths, space)
+        pred, target = relative_errors(to_image(points[..., :2], batch.matrices), depths, space)
         if len(pred):
             self.validation_metric.update(pred, target, pred.new_ones(len(pred)))  # A length of 1: the unit is kept.
 

@@ -22,9 +22,9 @@ class Space(NamedTuple):
     """The bodies of a batch and the cameras that see them, in the cameras' frames.
 
     Attributes:
-        points: (B, K, 3) float64 in millimetres; NaN where a sample has no body.
-        focal: (B, 2) float64 in pixels.
-        center: (B, 2) float64, the principal points in pixels.
+        points: (B, K, 3) in millimetres; NaN where a sample has no body.
+        focal: (B, 2) in pixels.
+        center: (B, 2), the principal points in pixels.
         root: (B,) indices of the roots.
     """
 
@@ -34,14 +34,14 @@ class Space(NamedTuple):
     root: Tensor
 
 
-def space_of(bodies: Sequence[Body | None], num_points: int) -> Space:
-    """Stacks the bodies of a batch.
+def space_of(bodies: Sequence[Body | None], num_points: int, *, dtype: torch.dtype = torch.float64) -> Space:
+    """Stacks the bodies of a batch, in float32 for devices that know no other: a millimetre at 10 m has 3 digits left.
 
     >>> space_of([None, None], 5).points.shape
     torch.Size([2, 5, 3])
     """
-    points = torch.full((len(bodies), num_points, 3), torch.nan, dtype=torch.float64)
-    focal = torch.full((len(bodies), 2), torch.nan, dtype=torch.float64)
+    points = torch.full((len(bodies), num_points, 3), torch.nan, dtype=dtype)
+    focal = torch.full((len(bodies), 2), torch.nan, dtype=dtype)
     center, root = focal.clone(), torch.zeros(len(bodies), dtype=torch.long)
     for i, body in enumerate(bodies):
         if body is not None:
@@ -53,7 +53,7 @@ def space_of(bodies: Sequence[Body | None], num_points: int) -> Space:
 
 def relative_depths(z: Tensor, *, side: float, depth_range_mm: float) -> Tensor:
     """Third coordinates of located points (…) in input pixels to millimetres behind the root."""
-    return depth_to_mm(z.double(), side=side, depth_range_mm=depth_range_mm)
+    return depth_to_mm(z, side=side, depth_range_mm=depth_range_mm)
 
 
 def to_camera(pixels: Tensor, depths: Tensor, space: Space) -> Tensor:
