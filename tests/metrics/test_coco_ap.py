@@ -147,6 +147,8 @@ FAR = [900, 900, 1, 910, 910, 1]
         ([person()], [pose(image_id=9), pose()], 1.0, 1.0),
         ([person()], [pose(image_id=3), pose()], 0.5, None),
         ([person()], [pose(keypoints=FAR), pose()], 0.5, None),
+        # Half of the points exact and half nowhere: a similarity of exactly 0.5, which is enough.
+        ([person()], [pose(keypoints=[10, 10, 1, 9000, 9000, 1])], 0.1, None),
         # A mean over two categories, one of which is found.
         ([person(), person(id=5, category_id=3)], [pose()], 0.5, 0.5),
         ([person()], [pose(category_id=2, score=1.0), pose()], 1.0, 1.0),

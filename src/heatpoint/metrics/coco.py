@@ -131,8 +131,7 @@ def curves_of(
     """The curves of records that are read; categories are in the order of the curves."""
     true_group, group = _groups(function, true, found, categories)
     order, rank = ranks(group, found.score)
-    # Detections of categories that no annotation has are scored by nobody.
-    scored = (rank < max_detections) & (group[order] >= 0)
+    scored = rank < max_detections
     order, rank = order[scored], rank[scored]
     found, group = found.taken(order), group[order]
     outside = _outside(true.area)

@@ -144,8 +144,7 @@ class CocoKeypointAP(Metric):
             points, places = rows[:, NUM_FIXED:].unflatten(1, (-1, 2)), rows[:, 1].long()
             poses = points, rows[:, 2], rows[:, 3], places
             kept = pose_nms(*poses, sigmas=self.sigmas.tolist(), threshold=self.nms_threshold)
-            # In the order in which they came, so that suppression does not decide between equal scores.
-            rows = rows[kept.sort().values]
+            rows = rows[kept]
         found = self._detected(rows.numpy())
         curves = curves_of(
             type(self).__name__, self.true, found, self.categories, self.sigmas, max_detections=self.max_detections
