@@ -39,7 +39,7 @@ class Swap:
     Args:
         index: Of the sample.
         pairs: The pairs, as indices of points.
-        whole: Whether it is the sample as a whole, all pairs at once.
+        whole: Whether it is the sample as a whole, all pairs at once. Of two pairs, one that is wrong may look like both.
         gain: How much better, in squared standard deviations.
     """
 
