@@ -66,7 +66,9 @@ def test_human36m_is_integral_pose() -> None:
     assert (recipe.data.mixed_dataset, recipe.data.depth_range_mm) == ("mpii", 2000)
     assert (recipe.data.padding, recipe.data.mixed_padding) == (1.0, 1.25)
     assert (recipe.optimization.epochs, recipe.optimization.batch_size, steps(recipe)) == (140, 16, [90, 120])
-    assert (released.model.depth, released.optimization.epochs, steps(released)) == (32, 200, [90, 120])
+    assert (released.model.depth, released.optimization.epochs, steps(released)) == (32, 200, [90, 120, 160, 190])
+    rates = [released.optimization.rate_at(epoch) for epoch in (0, 90, 139, 140, 159, 160, 199)]
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-5, 1e-3, 1e-3, 1e-4, 1e-5])
     assert released.localizer_options["temperature"] == 2.0
     assert released.localizer_options["num_samples"] == 10
     given = recipe.augmentation

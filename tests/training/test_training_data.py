@@ -137,7 +137,7 @@ def test_limit_cuts_real_data(data_root: Path) -> None:
 
 
 def test_unknown_data_set_and_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"read_split: dataset must be one of .*Did you mean faces300w\?"):
+    with pytest.raises(ValueError, match=r"read_split: dataset must be one of .*Did you mean faces300w or"):
         read_split(replace(DATA, dataset="face300w"), None, "train")
     with pytest.raises(
         FileNotFoundError, match="Set HEATPOINT_DATA or --data-root to the folder that holds faces300w/"

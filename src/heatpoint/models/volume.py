@@ -26,6 +26,7 @@ class VolumeNetwork(MapNetwork):
     Raises:
         ValueError: If depth is below 1.
 
+    >>> import torch
     >>> model = VolumeNetwork(nn.Conv2d(3, 5 * 6, 4, stride=4), num_points=5, depth=6, input_size=(12, 8), stride=4)
     >>> model(torch.rand(2, 3, 8, 12)).shape
     torch.Size([2, 5, 6, 2, 3])

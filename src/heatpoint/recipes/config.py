@@ -110,6 +110,8 @@ class OptimizationConfig:
     """Where the learning rate falls, as shares of the epochs."""
     decay: float = 0.1
     """Factor on the learning rate at each milestone."""
+    restart: float = 0.0
+    """Share of the epochs at which the learning rate begins anew; milestones before it count no more. 0: never."""
     weight_decay: float = 0.0
     """L2 penalty of Adam."""
     clip_norm: float = 0.0
@@ -123,15 +125,18 @@ class OptimizationConfig:
         inside = all(0 < share <= 1 for share in self.milestones)
         rule = "hold shares of the epochs, greater than 0 and at most 1"
         _require("OptimizationConfig", "milestones", inside, rule, self.milestones)
+        _require("OptimizationConfig", "restart", 0 <= self.restart < 1, "be from 0 to below 1", self.restart)
         _require("OptimizationConfig", "clip_norm", self.clip_norm >= 0, "be at least 0", self.clip_norm)
 
     def rate_at(self, epoch: int) -> float:
-        """Learning rate in an epoch (from 0): learning_rate · decay^(milestones passed).
+        """Learning rate in an epoch (from 0): learning_rate · decay^(milestones passed since the restart).
 
         >>> [OptimizationConfig(epochs=10).rate_at(epoch) for epoch in (0, 3, 4, 7, 8)]
         [0.001, 0.001, 0.0001, 0.0001, 1e-05]
         """
-        passed = sum(epoch >= round(share * self.epochs) for share in self.milestones)
+        restart = round(self.restart * self.epochs)
+        since = restart if self.restart and epoch >= restart else 0
+        passed = sum(since < round(share * self.epochs) <= epoch for share in self.milestones)
         return float(f"{self.learning_rate * self.decay**passed:.12g}")
 
 
