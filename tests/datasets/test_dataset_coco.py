@@ -115,6 +115,8 @@ def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None
         ({"keypoints": [None] * 9}, "must hold finite keypoint numbers"),
         ({"keypoints": [10**400] * 9}, "must hold finite keypoint numbers"),
         ({"image_id": [1]}, "refers to the unknown image [1]"),
+        *(({"keypoints": [4, 5, flag] * 3}, "must hold visibilities of 0, 1 or 2") for flag in (-1, 3, 0.5)),
+        *(({"iscrowd": crowd}, "must hold an iscrowd of 0 or 1") for crowd in ("0", 2, [1])),
         *(({"area": area}, "must hold an area of at least 0") for area in (-1, "2", [1])),
         *(({"bbox": box}, BBOX) for box in ([1, 2, -3, 4], 5, "1 2 3 4", [1, 2, 3, "4"], [1, 2, 3])),
     ],
@@ -126,6 +128,22 @@ def test_broken_annotations_are_named(changes: dict[str, Any], problem: str, tmp
     with pytest.raises(ValueError) as caught:
         read_coco(path, tmp_path, THREE)
     assert str(caught.value).startswith(f"{path}: annotation 77 {problem}; annotation number 2 {problem}. Correct")
+
+
+def test_repeated_ids_are_named(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "x.jpg"}, {"id": 2, "file_name": "y.jpg"}, {"id": 1, "file_name": "y.jpg"}]
+    path = write(tmp_path, record(), record(id=6), record(image_id=2), record(id=None), record(id=None), images=images)
+    found: list[str] = []
+    points = read_coco(path, tmp_path, THREE, problems=found)
+    assert found == ["image 1 (y.jpg) has the id of x.jpg", "annotation 5 has the id of an annotation before it"]
+    # The first of each stands; records without an id are allowed.
+    assert [s.key for s in points.samples] == ["x.jpg#5", "x.jpg#6", "x.jpg#None", "x.jpg#None"]
+
+
+def test_brackets_nested_too_deep_are_an_error_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"deep\.json: it is not JSON \(maximum recursion depth"):
+        read_coco(tmp_path / "deep.json", tmp_path, THREE)
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,10 @@ def test_everything_wrong_with_cofw68(root68: Path, faces: Any) -> None:
 @pytest.mark.parametrize(
     ("boxes", "text"),
     [
-        ({"bboxes": np.ones((2, 3))}, "must hold bboxes N x 4 with widths and heights greater than 0"),
-        ({"bboxes": np.zeros((2, 4))}, "must hold bboxes N x 4 with widths and heights greater than 0"),
+        ({"bboxes": np.ones((2, 3))}, "must hold finite bboxes N x 4 with widths and heights greater than 0"),
+        ({"bboxes": np.zeros((2, 4))}, "must hold finite bboxes N x 4 with widths and heights greater than 0"),
+        ({"bboxes": np.array([[np.nan, 1, 1, 1]] * 2)}, "must hold finite bboxes N x 4 with widths and heights"),
+        ({"bboxes": "text"}, "must hold finite bboxes N x 4 with widths and heights greater than 0"),
         ({"boxes": np.ones((2, 4))}, "must hold the variable bboxes, got boxes. Did you mean boxes?"),
         ({"bboxes": np.ones((1, 4))}, "2_points.mat has no box: cofw68_test_bboxes.mat holds 1"),
     ],

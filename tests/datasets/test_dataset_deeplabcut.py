@@ -105,6 +105,15 @@ def test_missing_images_are_listed_on_reading(tmp_path: Path) -> None:
     )
 
 
+def test_missing_images_are_not_counted_as_frames_without_a_label(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + "a.png,1,2,3,4\nb.png,1,2,3,4\nc.png,,,,\n")
+    place(tmp_path, "a.png")
+    found: list[str] = []
+    points = read_deeplabcut(path, SKELETON, problems=found)
+    assert points.protocol["left out"] == "1 frames without a label"
+    assert (len(points), found) == (1, [f"image {tmp_path / 'b.png'} is missing"])
+
+
 def test_problems_of_several_files_come_in_one_report(tmp_path: Path) -> None:
     first, second = write(tmp_path, HEAD + "a.png,1,2,3,x\n"), write(tmp_path, "", "other.csv")
     third = tmp_path / "third.csv"

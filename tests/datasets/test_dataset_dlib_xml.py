@@ -89,6 +89,15 @@ def test_broken_boxes_come_in_one_report(boxes: str, texts: list[str], tmp_path:
     assert problems == expected
 
 
+def test_files_of_which_nothing_is_left(tmp_path: Path) -> None:
+    path = write(tmp_path, image("a.png", f"<box {BOX} ignore='1'>{PARTS}</box>", f"<box {BOX}/>"))
+    with pytest.raises(ValueError, match=r"^dlib: .*set\.xml holds no box with parts\."):
+        read_dlib_xml(path, THREE)
+    path = write(tmp_path, image("a.png", f"<box {BOX}><part name='{'9' * 5000}' x='1' y='1'/></box>"))
+    with pytest.raises(ValueError, match=r"9', which the skeleton of 3 points has not"):
+        read_dlib_xml(path, THREE)
+
+
 def test_missing_images(tmp_path: Path) -> None:
     path = write(tmp_path, image("none.png", f"<box {BOX}>{PARTS}</box>"), "<image/>")
     problems: list[str] = []

@@ -166,3 +166,15 @@ def test_a_root_can_be_wrong_in_other_ways(tmp_path: Path) -> None:
         ValueError, match=r"^humaneva: split must be one of test, train, validate, got 'val'\. Did you mean"
     ):
         read_humaneva(root, "val")
+
+
+def test_archives_that_are_damaged_or_empty(tmp_path: Path) -> None:
+    root = write(tmp_path, {})
+    with pytest.raises(ValueError, match=r"^humaneva: train\.npz holds no motion\."):
+        read_humaneva(root, "train")
+    np.savez_compressed(root / "train.npz", **good())
+    data = bytearray((root / "train.npz").read_bytes())
+    data[100:200] = b"\xff" * 100
+    (root / "train.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"^humaneva: file must be an \.npz archive, got .*train\.npz"):
+        read_humaneva(root, "train")

@@ -77,6 +77,16 @@ def test_lists_divide_the_set(tmp_path: Path) -> None:
         read_lspet(root, "test")
 
 
+def test_lists_that_repeat_a_name_or_are_no_text(tmp_path: Path) -> None:
+    root = write(tmp_path, lspet_joints(), train="im00003.jpg im00001.jpg im00003.jpg")
+    found: list[str] = []
+    assert [s.ids["image_id"] for s in read_lspet(root, "train", problems=found).samples] == [3, 1]
+    assert found == ["the lists train.txt and test.txt name 'im00003.jpg' 2 times"]
+    (root / "train.txt").write_bytes(b"\xff\xfeim00001.jpg")
+    with pytest.raises(ValueError, match=r"train\.txt: it is not text in UTF-8 \("):
+        read_lspet(root, "train")
+
+
 def test_labels_far_outside_the_image_become_invisible(tmp_path: Path) -> None:
     joints = lspet_joints()
     joints[2, :2, 1], joints[3, :2, 1], joints[4, :2, 1] = (64.0, 3), (64.1, 3), (3, -5.5)

@@ -160,6 +160,14 @@ def test_file_that_is_cut_short(version: str, share: float, request: pytest.Fixt
         read_mat(path)
 
 
+def test_cells_that_refer_to_nothing(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "grid.mat", "w") as file:
+        file.create_dataset("grid", (1, 2), dtype=h5py.ref_dtype).attrs["MATLAB_class"] = np.bytes_(b"cell")
+    for read in (lambda: list(mat_cells(tmp_path / "grid.mat", "grid")), lambda: read_mat(tmp_path / "grid.mat")):
+        with pytest.raises(ValueError, match=r"read_mat: .*grid\.mat must be a complete MATLAB file"):
+            read()
+
+
 def test_file_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "page.mat"
     path.write_text("<html>You have reached the download limit of this page, please come back later.</html>" * 4)

@@ -103,6 +103,15 @@ def test_broken_people_are_numbered(changes: dict[str, Any], problem: str, tmp_p
     assert found == [f"person 1 {problem}", f"person 3 {problem}", f"image {gone} is missing"]
 
 
+@pytest.mark.parametrize("corners", [[4, 5, 4, 5], [4, 5, np.nan, 9]])
+def test_head_boxes_without_a_length_are_named(corners: list[float], tmp_path: Path) -> None:
+    path = write_json(tmp_path, person(), person(), heads=[[10, 10, 13, 14], corners])
+    with pytest.raises(ValueError) as caught:
+        read_mpii(tmp_path, "valid")
+    problem = "person 1 must have a head box of two finite corners that differ in headboxes_src"
+    assert str(caught.value).startswith(f"{path}: {problem}. A person is")
+
+
 def structs(*records: dict[str, Any]) -> np.ndarray:
     """A MATLAB structure array."""
     result = np.empty((1, len(records)), dtype=[(name, object) for name in records[0]])

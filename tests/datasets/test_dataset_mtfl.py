@@ -20,6 +20,9 @@ def write(root: Path, *lines: str) -> Path:
 
 def test_columns_are_all_x_then_all_y_and_slashes_are_turned(tmp_path: Path) -> None:
     write(tmp_path, f"lfw\\A_1.jpg {NUMBERS}", "", f"net/B.jpg {NUMBERS} 300 200 150 100")
+    for name in ("lfw/A_1.jpg", "net/B.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
     first, second = read_mtfl(tmp_path, "train").samples
     assert first.points.tolist() == [[10, 11], [30, 13], [20, 22], [12, 33], [28, 34]]
     assert first.image == tmp_path / "lfw" / "A_1.jpg"
@@ -58,6 +61,18 @@ def test_lists_without_faces(content: bytes, problem: str, tmp_path: Path) -> No
 def test_missing_list(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"mtfl: data root must hold the list .*testing\.txt, got no such file"):
         read_mtfl(tmp_path, "test")
+
+
+def test_missing_images_are_listed_on_reading(tmp_path: Path) -> None:
+    write(tmp_path, f"a.jpg {NUMBERS}", f"b.jpg {NUMBERS}")
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"mtfl: images must be existing files, got .*b\.jpg \(1 of 2 missing\)"
+    ):
+        read_mtfl(tmp_path, "train")
+    found: list[str] = []
+    assert [s.key for s in read_mtfl(tmp_path, "train", problems=found).samples] == ["a.jpg"]
+    assert found == [f"image {tmp_path / 'b.jpg'} is missing"]
 
 
 def test_real_set(data_root: Path) -> None:

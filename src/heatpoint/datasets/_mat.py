@@ -62,8 +62,8 @@ def mat_cells(path: Path | str, name: str) -> Iterator[Any]:
         if not _is_references(file[name]):
             raise _no_cells(path, name)
         # The axes are stored in the opposite order: to go through them in C order is MATLAB's column order.
-        for reference in file[name][()].ravel():
-            yield _guarded(path, partial(_from_hdf5, path, file, file[reference]))
+        for reference in _guarded(path, lambda: file[name][()]).ravel():
+            yield _guarded(path, partial(_referred, path, file, reference))
 
 
 def _existing(path: Path | str) -> Path:
@@ -172,7 +172,7 @@ def _from_hdf5(path: Path, file: Any, item: Any) -> Any:
     if _is_references(item):
         cells = np.empty(values.shape, dtype=object)
         for index in np.ndindex(values.shape):
-            cells[index] = _from_hdf5(path, file, file[values[index]])
+            cells[index] = _referred(path, file, values[index])
         return cells.T
     if kind == "char":
         rows = ["".join(map(chr, row)) for row in values.T.tolist()]
@@ -183,6 +183,10 @@ def _from_hdf5(path: Path, file: Any, item: Any) -> Any:
     return values.astype(np.bool_) if kind == "logical" else values
 
 
+def _referred(path: Path, file: Any, reference: Any) -> Any:
+    return _from_hdf5(path, file, file[reference])
+
+
 def _struct(path: Path, file: Any, group: Any) -> Any:
     """A dict; or, where the fields hold references but are no cell arrays, an array of structs."""
     fields = {name: group[name] for name in group}
@@ -191,7 +195,7 @@ def _struct(path: Path, file: Any, group: Any) -> Any:
     shape = next(iter(fields.values())).shape[::-1]
     structs = np.empty(shape, dtype=object)
     for index in np.ndindex(shape):
-        structs[index] = {n: _from_hdf5(path, file, file[f[index[::-1]]]) for n, f in fields.items()}
+        structs[index] = {n: _referred(path, file, f[index[::-1]]) for n, f in fields.items()}
     return structs
 
 

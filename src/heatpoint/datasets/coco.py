@@ -20,6 +20,7 @@ from heatpoint.datasets.coco_records import (
     load_annotations,
     load_json,
     record_problem,
+    repeated_id,
     sample_of,
     wanted_categories,
 )
@@ -80,11 +81,11 @@ def read_coco(
     wanted = wanted_categories("read_coco", content, category)
     images, wrong_images = images_by_id(content)
     found = category_problems(content, wanted, skeleton) + wrong_images
-    samples = []
+    samples, seen = [], set[int | str]()
     for index, record in enumerate(content["annotations"]):
-        if record.get("iscrowd", 0) or (category is not None and record.get("category_id") not in wanted):
+        if record.get("iscrowd") == 1 or (category is not None and record.get("category_id") not in wanted):
             continue
-        wrong = record_problem(record, images, skeleton)
+        wrong = record_problem(record, images, skeleton) or repeated_id(record, seen)
         if wrong:
             found.append(f"annotation {record.get('id', f'number {index}')} {wrong}")
             continue

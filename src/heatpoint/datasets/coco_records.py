@@ -29,7 +29,8 @@ def load_json(function: str, argument: str, path: Path) -> Any:
         raise FileNotFoundError(message(function, argument, "be an existing file", path, "Check the data folder."))
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    # Brackets nested thousands deep exceed Python's recursion.
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(report(str(path), [f"it is not JSON ({error})"], REMEDY)) from None
 
 
@@ -109,6 +110,8 @@ def images_by_id(content: Record) -> tuple[dict[int | str, Record], list[str]]:
             problems.append(f"{label} must have an id and a file_name")
         elif not all(is_number(side) and side > 0 for side in sides):
             problems.append(f"{label} must have a width and a height greater than 0")
+        elif image["id"] in images:
+            problems.append(f"{label} ({image['file_name']}) has the id of {images[image['id']]['file_name']}")
         else:
             images[image["id"]] = image
     return images, problems
@@ -125,10 +128,25 @@ def record_problem(record: Record, images: Mapping[Any, Record], skeleton: Skele
         return f"must hold 3 x {skeleton.num_points} keypoint numbers, got {got}"
     if not all(is_number(v) for v in keypoints):
         return "must hold finite keypoint numbers"
+    if any(flag not in (0, 1, 2) for flag in keypoints[2::3]):
+        return "must hold visibilities of 0, 1 or 2"
+    if record.get("iscrowd") not in (0, 1, None):
+        return "must hold an iscrowd of 0 or 1"
     if record.get("bbox") is not None and not is_box(record["bbox"]):
         return "must hold a bbox of x, y and a width and height of at least 0"
     area = record.get("area")
     return "" if area is None or (is_number(area) and area >= 0) else "must hold an area of at least 0"
+
+
+def repeated_id(record: Record, seen: set[Any]) -> str:
+    """What is wrong with an annotation whose id one before it has; "" if none has, and then it joins those `seen`."""
+    number = record.get("id")
+    if not isinstance(number, int | str):
+        return ""
+    if number in seen:
+        return "has the id of an annotation before it"
+    seen.add(number)
+    return ""
 
 
 def sample_of(record: Record, image: Record, image_root: Path) -> Sample:

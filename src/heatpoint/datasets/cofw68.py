@@ -133,8 +133,9 @@ def _boxes(path: Path, found: list[str]) -> FloatArray | None:
     except ValueError as error:
         found.append(str(error))
         return None
-    if getattr(boxes, "ndim", 0) != 2 or boxes.shape[1] != 4 or not (boxes[:, 2:] > 0).all():
-        found.append(f"{path} must hold bboxes N x 4 with widths and heights greater than 0")
+    is_table = getattr(boxes, "ndim", 0) == 2 and boxes.shape[1] == 4 and boxes.dtype.kind in "iuf"
+    if not is_table or not np.isfinite(boxes).all() or not (boxes[:, 2:] > 0).all():
+        found.append(f"{path} must hold finite bboxes N x 4 with widths and heights greater than 0")
         return None
     return np.asarray(boxes, dtype=np.float64)
 

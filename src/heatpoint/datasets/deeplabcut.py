@@ -76,13 +76,13 @@ def read_deeplabcut(
     if not kept and not found:
         raise ValueError(message(name, "labels", "hold a labelled frame", f"none in {paths[0]}"))
     remedy = "Give image_root, the folder in which the paths of the CSV file begin."
-    kept = with_images(name, kept, problems, remedy=remedy)
+    there = with_images(name, kept, problems, remedy=remedy)
     protocol = {
         "split": f"by order of each video's frames, the last {test_fraction:.0%} are the test",
         "left out": f"{len(samples) - len(kept)} frames without a label",
         "hold-out": f"whole blocks of frames in sequence, {BLOCKS} in each video",
     }
-    return PointSet(name, split, skeleton, _split(kept, split, test_fraction), protocol)
+    return PointSet(name, split, skeleton, _split(there, split, test_fraction), protocol)
 
 
 def _read(path: Path, skeleton: Skeleton, image_root: Path) -> tuple[list[Sample], list[str]]:

@@ -63,6 +63,8 @@ def read_dlib_xml(
                 sample = _sample(path.parent / file, file, index, box, skeleton)
                 found += [f"{path} {file} box {index} {text}" for text in sample if isinstance(text, str)]
                 samples += [item for item in sample if isinstance(item, Sample)]
+    if not samples and not found:
+        found.append(f"{path} holds no box with parts")
     settle(name, found, problems, REMEDY)
     kept = with_images(name, samples, problems, remedy="Image paths begin at the folder of the XML file.")
     protocol = {
@@ -115,7 +117,7 @@ def _places(element: ElementTree.Element, skeleton: Skeleton) -> Iterator[tuple[
     for part in element.iter("part"):
         name = part.get("name", "")
         place = by_name.get(name)
-        if place is None and name.isascii() and name.isdigit() and int(name) < skeleton.num_points:
+        if place is None and name.isascii() and name.isdigit() and len(name) < 10 and int(name) < skeleton.num_points:
             place = int(name)
         yield part, place
 

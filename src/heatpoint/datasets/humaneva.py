@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,10 @@ def _arrays(path: Path, found: list[str]) -> dict[str, FloatArray]:
                     arrays[key] = np.asarray(file[key], dtype=np.float64)
                 except ValueError as error:
                     found.append(f"{path.name} {key} must be an array of numbers ({error})")
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(message("humaneva", "file", "be an .npz archive", f"{path} ({error})", REMEDY)) from None
+    if not arrays and not found:
+        found.append(f"{path.name} holds no motion")
     return arrays
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from heatpoint._checks import message
 from heatpoint.datasets._mat import read_mat
 from heatpoint.datasets.image_files import image_size, with_images
-from heatpoint.datasets.sample import PointSet, Sample, check_split, require_folder, resolve_data_root, settle
+from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root, settle
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import load_skeleton
 
@@ -65,8 +66,9 @@ def read_lspet(root: Path | str, split: str, *, problems: list[str] | None = Non
     joints = _read_joints(root / "joints.mat")
     names, source = _names(root, split, joints)
     found = [] if names else [f"{root / split}.txt names no image"]
+    found += [f"{source} name {name!r} {number} times" for name, number in Counter(names).items() if number > 1]
     labelled = []
-    for name in names:
+    for name in dict.fromkeys(names):
         index = _index(name)
         if not 0 <= index < len(joints.points):
             found.append(f"{source} name {name!r}, which is none of the images 1 to {len(joints.points)} of joints.mat")
@@ -110,7 +112,10 @@ def _names(root: Path, split: str, joints: _Joints) -> tuple[list[str], str]:
             raise FileNotFoundError(
                 message("lspet", "data root", f"hold {lists[split]}", "the other list only", REMEDY)
             )
-        return lists[split].read_text(encoding="utf-8").split(), "the lists train.txt and test.txt"
+        try:
+            return lists[split].read_text(encoding="utf-8").split(), "the lists train.txt and test.txt"
+        except UnicodeDecodeError as error:
+            raise ValueError(report(str(lists[split]), [f"it is not text in UTF-8 ({error})"], REMEDY)) from None
     number = len(joints.points)
     if joints.occluded is None and split == "test":
         remedy = "Write train.txt and test.txt, lists of image names, or test on LSP."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,12 @@ def read_mpii_json(
     found: list[str] = []
     samples = []
     for index, person in enumerate(people):
-        wrong = _problem(person)
+        head = None if lengths is None else float(lengths[index])
+        wrong = _problem(person, head)
         if wrong:
             found.append(f"person {index} {wrong}")
         elif any(person["joints_vis"]):
-            samples.append(_sample(person, image_root, index, None if lengths is None else float(lengths[index])))
+            samples.append(_sample(person, image_root, index, head))
     settle(str(path), found, problems, REMEDY)
     there = with_images("mpii", samples, problems, remedy="Check image_root, the folder of all images of MPII.")
     protocol = {
@@ -120,7 +122,7 @@ def _head_lengths(path: Path, number: int) -> FloatArray:
     return head_length(boxes.astype(np.float64).transpose(2, 0, 1).reshape(number, 4))
 
 
-def _problem(person: Any) -> str:
+def _problem(person: Any, head: float | None) -> str:
     joints, flags = person.get("joints"), person.get("joints_vis")
     if not isinstance(person.get("image"), str):
         return "must name its image"
@@ -130,6 +132,9 @@ def _problem(person: Any) -> str:
         return f"must hold {NUM_POINTS} joints of 2 finite numbers"
     if not _is_pair(person.get("center")) or not is_number(person.get("scale")) or not person["scale"] > 0:
         return "must hold a center of 2 finite numbers and a scale greater than 0"
+    # A length of 0 or NaN would drop the person from every score without a word.
+    if head is not None and any(flags) and not 0 < head < math.inf:
+        return "must have a head box of two finite corners that differ in headboxes_src"
     return ""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heatpoint.datasets.image_files import with_images
 from heatpoint.datasets.sample import PointSet, Sample, check_split, report, require_folder, resolve_data_root, settle
 from heatpoint.skeleton import load_skeleton
 
@@ -26,7 +27,7 @@ def read_mtfl(root: Path | str, split: str, *, problems: list[str] | None = None
         problems: None raises what is wrong; a list takes it.
 
     Raises:
-        FileNotFoundError: If the folder or the list is missing.
+        FileNotFoundError: If the folder or the list is missing; or, in one line, for all missing images.
         ValueError: If the split is unknown; or for all broken lines of the list, in one line.
     """
     check_split("mtfl", split, LISTS)
@@ -50,7 +51,8 @@ def read_mtfl(root: Path | str, split: str, *, problems: list[str] | None = None
             samples.append(sample)
     settle(str(path), found, problems, REMEDY)
     protocol = {"list": LISTS[split], "coordinates": "as they stand in the list", "box": "none given"}
-    return PointSet("mtfl", split, load_skeleton("face5"), tuple(samples), protocol)
+    kept = with_images("mtfl", samples, problems, remedy="Copy the set again: paths in the lists begin at its folder.")
+    return PointSet("mtfl", split, load_skeleton("face5"), kept, protocol)
 
 
 def open_mtfl(data_root: Path | str | None, split: str, *, problems: list[str] | None = None) -> PointSet:
