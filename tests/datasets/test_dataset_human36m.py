@@ -304,6 +304,23 @@ def broken(writer: Writer, change: Callable[[dict[str, Any]], object]) -> str:
     return problems[0]
 
 
+def test_numbers_must_be_those_of_the_file_name(tmp_path: Path) -> None:
+    label = "Human36M_subject11_data.json annotation 1002 must have the action, subaction and camera of its file_name"
+    for number, change in enumerate(({"cam_idx": 3}, {"subaction_idx": 2}, {"action_idx": 5})):
+        writer = small(tmp_path / str(number), frames=(0,))
+        joints = writer.subject(11)["joints"]
+        joints["2"]["2"] = joints["2"]["1"]
+        joints["5"] = joints["2"]
+        found = broken(writer, lambda subject, change=change: subject["images"][0].update(change))
+        assert found == f"{label} {writer.subject(11)['images'][0]['file_name']!r}"
+
+
+def test_a_set_without_a_frame_is_an_error(tmp_path: Path) -> None:
+    root = small(tmp_path, frames=(1, 2)).write()
+    with pytest.raises(ValueError, match=r"^human36m: .*annotations holds no frame of the split 'test'\. Get the set"):
+        read_human36m(root, "test")
+
+
 def test_cameras_that_cannot_be_read(tmp_path: Path) -> None:
     label = "Human36M_subject11_data.json annotation 1002"
     frames = (0,)

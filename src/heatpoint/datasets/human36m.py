@@ -111,6 +111,8 @@ def read_human36m(
             rule = "be None, since frames were drawn beforehand"
             raise ValueError(message("human36m", "every", rule, f"{every} with {path.name}", "Leave it out."))
         records, frames = read_sampled(path, subjects, found, REMEDY), f"as drawn in {path.name}"
+    if not records and not found:
+        found.append(f"{folder} holds no frame of the split {split!r}")
     kept = [record for record in records if drifted or not record.name.startswith(DRIFTED)]
     made, forms = _samples(kept, root / "images", None if cameras is None else Path(cameras), thorax, found)
     settle("human36m", found, problems, REMEDY)

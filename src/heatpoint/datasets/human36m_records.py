@@ -119,7 +119,11 @@ def read_subjects(folder: Path, subjects: Sequence[int], every: int, found: list
             number = image.get("cam_idx")
             world, parameters = _at(joints, keys), _at(cameras, [number])
             record = _record(label, image, annotation, world, parameters, (subject, number), [subject], found)
-            records += [] if record is None else [record]
+            # Points and camera are looked up by these numbers: others would be those of another picture.
+            if record is not None and record.numbers[1:] != (*keys[:2], number):
+                found.append(f"{label} must have the action, subaction and camera of its file_name {record.name!r}")
+            elif record is not None:
+                records.append(record)
     return records
 
 
