@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch import Tensor
 
 import heatpoint.metrics
 from heatpoint.metrics import (
+    PCK,
     AreaUnderCurve,
+    CocoKeypointAP,
     ConfidenceCorrelation,
     ErrorCurve,
     FailureRate,
     MTFLError,
     NormalizedMeanError,
     SubsetError,
+    _gather,
     faces,
 )
 from heatpoint.metrics import functional as F
@@ -193,3 +197,43 @@ def test_error_texts(call: Callable[[], object], text: str) -> None:
     with pytest.raises(ValueError) as raised:
         call()
     assert str(raised.value) == text
+
+
+def test_a_process_that_has_seen_nothing_takes_the_form_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, nothing = torch.ones(3, 5, dtype=torch.float64), torch.tensor([])
+    forms = [(True, rows.shape[1:], rows.dtype), (False, nothing.shape[1:], nothing.dtype)]
+
+    def share(found: list[Any], own: Any, group: Any) -> None:
+        assert own in forms
+        found[:] = forms
+
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", share)
+    monkeypatch.setattr(_gather, "gather_all_tensors", lambda values, group: [values])
+    assert _gather.gather_rows(rows)[0] is rows
+    (sent,) = _gather.gather_rows(nothing)
+    assert (tuple(sent.shape), sent.dtype) == ((0, 5), torch.float64)
+    # Rows without a sample have a form too, where nobody has one.
+    forms[0] = (False, rows.shape[1:], rows.dtype)
+    assert _gather.gather_rows(nothing)[0].shape == (0, 5)
+
+
+def _score_half(rank: int, file: str) -> None:
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    person = {"image_id": 7, "id": 1, "area": 1250.0, "keypoints": [10, 10, 2]}
+    metrics = PCK(threshold=0.5), SubsetError(["blur"]), CocoKeypointAP([person], sigmas=[0.05])
+    if rank == 0:
+        pred, target, lengths = torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]), torch.zeros(1, 2, 2), torch.tensor([10.0])
+        metrics[0].update(pred, target, lengths)
+        metrics[1].update(pred, target, lengths, [frozenset({"blur"})])
+        metrics[2].update(torch.tensor([[[10.0, 10.0]]]), torch.tensor([0.8]), [7])
+    values = metrics[0].compute(), metrics[1].compute()["blur"], metrics[2].compute()["AP"]
+    assert [round(float(value), 6) for value in values] == [0.5, 0.3, 1.0]
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_two_real_processes_of_which_one_has_seen_nothing(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_score_half, (str(tmp_path / "meet"),), nprocs=2, start_method="spawn")

@@ -14,6 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from heatpoint._checks import check_whole, message
 from heatpoint.metrics._coco_faults import Record, check_ids
 from heatpoint.metrics._coco_records import Detected, annotated, as_array, extent
+from heatpoint.metrics._gather import gather_rows
 from heatpoint.metrics.coco import checked_sigmas, curves_of
 from heatpoint.metrics.oks import pose_nms
 
@@ -63,7 +64,7 @@ class CocoKeypointAP(Metric):
         max_detections: int = 20,
         nms_threshold: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         name = type(self).__name__
         check_whole(name, "max_detections", max_detections, "be at least 1", least=1)
         self.sigmas = checked_sigmas(name, sigmas)
@@ -133,7 +134,8 @@ class CocoKeypointAP(Metric):
             ValueError: If a pose or its score is not finite.
         """
         width = NUM_FIXED + 2 * len(self.sigmas)
-        rows = dim_zero_cat(self.rows).cpu() if self.rows else torch.zeros(0, width, dtype=torch.float64)
+        # A list of batches; one tensor once processes are joined.
+        rows = dim_zero_cat(self.rows).cpu() if len(self.rows) else torch.zeros(0, width, dtype=torch.float64)
         broken = ~rows.isfinite().all(dim=1)
         if bool(broken.any()):
             images = sorted({str(self.images[int(place)]) for place in rows[broken, 1]})

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import message, one_of
+from heatpoint.metrics._gather import gather_rows
 from heatpoint.metrics.functional import pearson_correlation
 
 
@@ -38,7 +39,7 @@ class ConfidenceCorrelation(Metric):
     correctness: list[Tensor]
 
     def __init__(self, *, per: Literal["point", "face"] = "point") -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         one_of("ConfidenceCorrelation", "per", per, ("point", "face"))
         self.per = per
         self.add_state("confidences", default=[], dist_reduce_fx="cat")

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import one_of
+from heatpoint.metrics._gather import gather_rows
 from heatpoint.metrics.faces import mtfl_face_errors
 
 
@@ -36,7 +37,7 @@ class MTFLError(Metric):
     faces: list[Tensor]
 
     def __init__(self, *, kind: Literal["relative", "absolute"] = "relative", eyes: tuple[int, int] = (0, 1)) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         one_of("MTFLError", "kind", kind, ("relative", "absolute"))
         self.kind = kind
         self.eyes = eyes

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import message, one_of
+from heatpoint.metrics._gather import gather_rows
 from heatpoint.metrics.faces import area_under_curve, error_curve, failure_rate, subset_mask
 from heatpoint.metrics.functional import nme
 
@@ -35,7 +36,7 @@ class NormalizedMeanError(Metric):
     faces: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.add_state("faces", default=[], dist_reduce_fx="cat")
 
     def update(self, pred: Tensor, target: Tensor, normalizer: Tensor, visible: Tensor | None = None) -> None:
@@ -164,7 +165,7 @@ class SubsetError(Metric):
         score: Literal["mean", "failure_rate", "area_under_curve"] = "mean",
         threshold: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.subsets = tuple(subsets)
         if not self.subsets or len(set(self.subsets)) < len(self.subsets):
             raise ValueError(message("SubsetError", "subsets", "be at least one name, none twice", list(subsets)))

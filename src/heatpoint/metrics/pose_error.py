@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import check_whole, one_of
+from heatpoint.metrics._gather import gather_rows
 from heatpoint.metrics.pose3d import mpjpe, n_mpjpe, pa_mpjpe, root_relative
 
 Score = Callable[..., Tensor]
@@ -45,7 +46,7 @@ class MPJPE(Metric):
     errors: list[Tensor]
 
     def __init__(self, *, alignment: str = "none", root: int | None = None) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         one_of("MPJPE", "alignment", alignment, ALIGNMENTS)
         self.alignment = alignment
         self.root = None if root is None else check_whole("MPJPE", "root", root, "be the index of a point", least=0)
