@@ -66,16 +66,17 @@ class View:
 
 
 def view(trained: Trained, sample: Sample, *, width: int = WIDTH) -> View:
-    """Runs a network on one face and takes everything to a picture `width` pixels wide."""
+    """Runs a network with a square input on one face and takes everything to a picture `width` pixels wide."""
     data, grid = trained.recipe.data, trained.localizer.grid
+    side = data.size[0]
     example = make_example(
-        sample, size=data.input, policy=data.box_policy, padding=data.padding, skeleton=trained.skeleton
+        sample, size=data.size, policy=data.box_policy, padding=data.padding, skeleton=trained.skeleton
     )
     with torch.no_grad():
         logits = trained.model(example.image[None])[0]
     found = trained.localizer.locate(logits)
-    to_input = Frame(resize_matrix(data.input / width, data.input / width), (data.input, data.input))
-    enlarge = resize_matrix(width / data.input, width / data.input)
+    to_input = Frame(resize_matrix(side / width, side / width), data.size)
+    enlarge = resize_matrix(width / side, width / side)
     image = warp(load_image(sample), Frame(compose(enlarge, example.frame.matrix), (width, width)))
     truth = to_input.to_image(example.points.double().numpy())
     truth[~example.visible.numpy()] = np.nan
@@ -195,7 +196,7 @@ def _making(trials: Sequence[Trial], test_set: PointSet, command: str) -> tuple[
     recipe = trials[0].trained.recipe
     given, data = recipe.optimization, recipe.data
     network = (
-        f"Network `{recipe.model.backbone}` at {data.input} x {data.input} pixels, maps of {trials[0].trained.localizer.grid}; "
+        f"Network `{recipe.model.backbone}` at {data.size[0]} x {data.size[1]} pixels, maps of {trials[0].trained.localizer.grid}; "
         f"{given.epochs} epochs in batches of {given.batch_size}, Adam at {given.learning_rate:g}; boxes {data.box_policy} x "
         f"{data.padding:g}; flip test {'on' if data.flip_test else 'off'}; seed {recipe.seed}."
     )
