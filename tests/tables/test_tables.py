@@ -10,16 +10,18 @@ import pytest
 
 from heatpoint.cli import main
 from heatpoint.localizers import make_localizer
-from heatpoint.recipes import get_recipe
+from heatpoint.recipes import DataConfig, get_recipe
 from heatpoint.recipes.changes import changed, effective, label_of
 from heatpoint.recipes.options import parse_named
 from heatpoint.support import Grid
-from heatpoint.tables import SCALES, Filled, Table, fill, load_table, plan, table_names
+from heatpoint.tables import SCALES, Filled, Table, fill, filling, load_table, plan, table_names
 from heatpoint.tables.computed import compute
 from heatpoint.tables.filling import metric_of
 from heatpoint.tables.printing import missing, to_dict, to_markdown
 from heatpoint.tables.published import PUBLISHED, published_model
 from heatpoint.tables.table import table_from_dict
+from heatpoint.training import evaluate
+from heatpoint.training.weights import load_weights, read_header, save_weights
 from runs import SILENT
 
 METRICS = {
@@ -153,11 +155,15 @@ def test_a_table_is_trained_scored_and_shown_and_then_only_read(tmp_path: Path) 
     assert found["cells"][0]["runs"] == folders
     json.dumps(found)
 
-    # New weights are scored anew; another recipe under the same name is refused.
+    # New weights are scored anew; another recipe under the same name, or another run's weights, are refused.
     model = tmp_path / folders[0] / "model.safetensors"
-    model.write_bytes((tmp_path / folders[1] / "model.safetensors").read_bytes())
+    state = load_weights(tmp_path / folders[1] / "model.safetensors").model.state_dict()
+    save_weights(model, state, read_header(model))
     again = fill(table, seeds=(0, 1), out=tmp_path, console=SILENT, train=False)[("own", "soft")]
     assert again.values == (own.values[1], own.values[1])
+    model.write_bytes((tmp_path / folders[1] / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"table: --out must hold the weights that .*-seed0 names, got others"):
+        fill(table, seeds=(0,), out=tmp_path, console=SILENT, train=False)
     recipe = json.loads((tmp_path / folders[0] / "recipe.json").read_text())
     recipe["optimization"]["learning_rate"] = 0.5
     (tmp_path / folders[0] / "recipe.json").write_text(json.dumps(recipe))
@@ -184,6 +190,7 @@ def test_what_is_missing_is_said_and_nothing_is_made_up(tmp_path: Path, monkeypa
     (text,) = missing(filled)
     assert "cofw" in text.lower()
     assert text.endswith("(2 cells)")
+    assert missing({("a", "b"): Filled(missing="x")}) == ["x (1 cell)"]
     assert list(tmp_path.iterdir()) == []
     shown = to_markdown(load_table("h3r/5"), filled, seeds=(0,))
     assert "| H3R | – (3.15) | – (4.55) |" in shown
@@ -196,6 +203,39 @@ def test_a_metric_that_a_set_has_not_is_missing(tmp_path: Path) -> None:
     found = fill(table, seeds=(0,), out=tmp_path, console=SILENT)[("AP", "soft")]
     assert found == Filled(missing="synthetic_faces has no coco/AP")
     assert metric_of({"a": {"b": None}}, "a/b") is None
+    assert metric_of({"a": float("nan")}, "a") is None
+
+
+def test_a_split_that_is_missing_empties_its_own_cells_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [{"name": "private", "split": "private"}, {"name": "full"}]
+    table = tiny_table(rows=[{"name": "own"}], columns=columns, published=[[1.0, 2.0]])
+
+    def scored(*given: Any, **options: Any) -> dict[str, Any]:
+        if options["split"] == "private":
+            raise FileNotFoundError("the private part is missing")
+        return evaluate(*given, **options)
+
+    monkeypatch.setattr(filling, "evaluate", scored)
+    filled = fill(table, seeds=(0,), out=tmp_path, console=SILENT)
+    assert filled[("own", "private")] == Filled(missing="the private part is missing")
+    assert len(filled[("own", "full")].values) == 1
+
+
+def test_a_set_to_mix_in_is_asked_for_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(data: DataConfig, root: Path | None, split: str) -> None:
+        if data.dataset == "mpii":
+            raise FileNotFoundError(f"mpii {split} is missing")
+
+    monkeypatch.setattr(filling, "read_split", read)
+    filled = fill(load_table("sampling-argmax/4"), seeds=(0,), out=tmp_path, console=SILENT)
+    assert missing(filled) == ["mpii train is missing (12 cells)"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_with_fewer_seeds_says_so() -> None:
+    table = tiny_table(rows=[{"name": "own"}], published=[[5.0]])
+    text = to_markdown(table, {("own", "soft"): Filled((1.0,), "not trained yet")}, seeds=(0, 1))
+    assert "| own | 1.0 [n = 1] (5) |" in text
 
 
 def test_published_weights_are_asked_for_by_name_and_place(tmp_path: Path) -> None:
@@ -253,5 +293,8 @@ def test_the_verb_lists_plans_and_fills(tmp_path: Path, capsys: pytest.CaptureFi
     assert "| floor | -0.500 (-0.5) |" in capsys.readouterr().out
     assert json.loads((tmp_path / "h3r-1-paper.json").read_text())["cells"][2]["published"] == 0.5
     assert "## h3r/1" in (tmp_path / "h3r-1-paper.md").read_text()
+    for more in ([], ["--plan"]):
+        assert main(["table", "h3r/8", "--seeds", "0", *more]) == 2
+        assert "table: --seeds must be at least 1, got 0" in capsys.readouterr().err
     assert main(["table", "h3r/88"]) == 2
     assert "got 'h3r/88'. Did you mean h3r/8" in capsys.readouterr().err

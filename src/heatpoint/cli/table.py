@@ -11,6 +11,7 @@ import tyro
 from rich.table import Table as Grid
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from heatpoint._checks import check_whole
 from heatpoint.training.machine import Machine
 
 LIST = "list"
@@ -46,6 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     command = tyro.cli(
         TableCommand, prog="heatpoint table", args=list(arguments), default=default, config=(OmitArgPrefixes,)
     )
+    check_whole("table", "--seeds", command.seeds, "be at least 1", least=1)
     if command.table.lower() in ("", LIST):
         _print_list(command)
     elif command.plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from heatpoint._checks import message
 from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.recipes.changes import changed
 from heatpoint.tables.computed import compute
-from heatpoint.tables.published import published_model
+from heatpoint.tables.published import check_weights, published_model
 from heatpoint.tables.table import Cell, Source, Table
 from heatpoint.training import Machine, evaluate, fit
 from heatpoint.training.data import read_split
@@ -55,7 +56,7 @@ class Filled:
 
 
 def plan(table: Table, *, seeds: Sequence[int], out: Path) -> dict[str, str]:
-    """What filling would do: for every run of the table "done", "resume" or "train"; touches nothing.
+    """What filling would do: for every run of the table "done", "resume", "train" or "convert"; touches nothing.
 
     >>> from heatpoint.tables import load_table
     >>> found = plan(load_table("h3r/8", scale="small"), seeds=[0], out=Path("no-such-folder"))
@@ -131,7 +132,7 @@ def _value(source: Source, numbers: Mapping[str, Any]) -> float | None:
 
 
 def metric_of(scores: Mapping[str, Any], path: str) -> float | None:
-    """The score at a path; None if there is none.
+    """The score at a path; None if there is none, or it is not finite.
 
     >>> metric_of({"coco": {"AP": 0.5}}, "coco/AP"), metric_of({}, "coco/AP")
     (0.5, None)
@@ -141,7 +142,8 @@ def metric_of(scores: Mapping[str, Any], path: str) -> float | None:
         if not isinstance(value, Mapping) or key not in value:
             return None
         value = value[key]
-    return None if value is None else float(value)
+    # NUMBERS holds null for what is not finite: the first look must say what the second does.
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _sources(table: Table) -> list[Source]:
@@ -178,6 +180,7 @@ class _Jobs:
         self.out, self.data_root, self.machine, self.train = out, data_root, machine, train
         self.console, self.needs = console, needs
         self.problems: dict[str, str] = {}
+        self.unscored: dict[tuple[str, str, str], str] = {}
         self.found: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     def numbers(self, source: Source, seed: int) -> tuple[dict[str, Any], str]:
@@ -189,14 +192,13 @@ class _Jobs:
             return {}, self.problems[name]
         test = json.dumps(dict(source.test), sort_keys=True)
         key = (name, source.split, test)
-        if key not in self.found:
+        if key not in self.found and key not in self.unscored:
             readouts = self.needs[(source.run(0), source.split, test)]
             try:
                 self.found[key] = self._scored(self.out / name, source, readouts)
             except FileNotFoundError as error:
-                self.problems[name] = str(error)
-                return {}, str(error)
-        return self.found[key], ""
+                self.unscored[key] = str(error)  # Of this split alone: another may be there.
+        return self.found.get(key, {}), self.unscored.get(key, "")
 
     def _obtain(self, source: Source, seed: int) -> str:
         """Sees to it that the run's weights are there; returns what is missing."""
@@ -207,6 +209,7 @@ class _Jobs:
         if (folder / RECIPE).exists():
             _check_same(folder, recipe)
         if (folder / SCORES).exists():
+            check_weights(folder / MODEL, recipe)
             return ""
         if not self.train:
             return "not trained yet"
@@ -264,6 +267,8 @@ def _missing_data(recipe: Recipe, data_root: Path | None) -> str:
         for split in dict.fromkeys(("train", recipe.data.test_split)):
             if split:
                 read_split(recipe.data, data_root, split)
+        if recipe.data.mixed_dataset:
+            read_split(replace(recipe.data, dataset=recipe.data.mixed_dataset), data_root, "train")
     except FileNotFoundError as error:
         return str(error)
     return ""

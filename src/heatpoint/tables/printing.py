@@ -73,7 +73,7 @@ def missing(filled: Measured) -> list[str]:
     for found in filled.values():
         if found.missing:
             counts[found.missing] = counts.get(found.missing, 0) + 1
-    return [f"{text} ({count} cells)" for text, count in counts.items()]
+    return [f"{text} ({count} {'cell' if count == 1 else 'cells'})" for text, count in counts.items()]
 
 
 def protocols(filled: Measured) -> list[str]:
@@ -95,4 +95,6 @@ def _cell(table: Table, filled: Measured, row: str, column: str) -> str:
     if not found.values:
         return f"–{published}"
     spread = "" if found.spread is None else f" ± {found.spread:.{table.digits}f}"
-    return f"{found.mean:.{table.digits}f}{spread}{published}"
+    # The heading tells the number of seeds: a cell that has fewer says so itself.
+    fewer = f" [n = {len(found.values)}]" if found.missing else ""
+    return f"{found.mean:.{table.digits}f}{spread}{fewer}{published}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from heatpoint._checks import one_of
-from heatpoint.recipes import get_recipe
+from heatpoint._checks import message, one_of
+from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.recipes.changes import changed
 from heatpoint.training.published import convert_published
+from heatpoint.training.weights import read_header
 
 MODEL = "model.safetensors"
 HRNET = "the model zoo of leoxiaobin/deep-high-resolution-net.pytorch"
@@ -66,15 +67,25 @@ def published_model(name: str, folder: Path) -> str:
     The original file is taken from the same folder, and converted once.
 
     Raises:
-        ValueError: If the name is unknown, or the file is not what its name says.
+        ValueError: If the name is unknown, or a file is not what its name says.
     """
     one_of("table", "weights", name, PUBLISHED)
-    if (folder / MODEL).exists():
-        return ""
     model = PUBLISHED[name]
+    recipe = changed(get_recipe(model.recipe), model.changes)
+    if (folder / MODEL).exists():
+        check_weights(folder / MODEL, recipe)
+        return ""
     source = folder / model.file
     if not source.is_file():
         return f"{name}: put {model.file} into {folder}; it is published by {model.source}"
-    recipe = changed(get_recipe(model.recipe), model.changes)
     convert_published(source, recipe, folder / MODEL, skeleton=model.skeleton)
     return ""
+
+
+def check_weights(path: Path, recipe: Recipe) -> None:
+    """Raises ValueError unless a file of weights is of that recipe, whatever either notes about it."""
+    if replace(Recipe.from_dict(read_header(path)["recipe"]), note="") != replace(recipe, note=""):
+        remedy = (
+            "They were trained or converted under another recipe or seed: give another --out, or remove the folder."
+        )
+        raise ValueError(message("table", "--out", f"hold the weights that {path.parent.name} names", "others", remedy))
