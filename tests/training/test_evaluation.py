@@ -119,6 +119,7 @@ def test_the_protocol_stands_beside_the_score(model_path: Path) -> None:
     assert (protocol["box_policy"], protocol["padding"], protocol["input"]) == ("P1", 1.25, 32)
     assert (protocol["flip_test"], protocol["offset"]) == (True, 0.0)
     assert protocol["normalizer"] in found["scores"][OWN]["nme"]
+    assert protocol["limit"] == 5
     assert found["decoders"] == {OWN: "make_localizer('soft_argmax', Grid((8, 8), stride=4, offset=0))"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import signal
 import warnings
@@ -50,6 +51,22 @@ def test_the_history_has_a_row_per_epoch(trained_run: FitResult) -> None:
     assert all(float(row["seconds"]) > 0 for row in rows)
     best = min(rows, key=lambda row: float(row["validation_nme"]))
     assert read_header(trained_run.paths["best"])["scores"]["epoch"] == int(best["epoch"])
+
+
+def test_without_validation_epochs_are_timed_and_the_last_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock that goes on by 10 s at every look: at the first step, and after each of the two.
+    ticks = itertools.count(step=10)
+    monkeypatch.setattr("heatpoint.training.checkpoints.time.perf_counter", lambda: next(ticks))
+    shown = Console(file=io.StringIO(), width=160)
+    fit(tiny("soft_argmax", "--validation-fraction", "0"), out=tmp_path / "run", console=shown)
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.partition("  no validation  ")[2] for line in lines] == ["20.0 s", "20.0 s"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "history.csv").read_text())))
+    assert [(row["epoch"], row["seconds"]) for row in rows] == [("1", "20"), ("2", "20")]
+    assert "validation_nme" not in rows[0]
+    assert read_header(tmp_path / "run" / "model.safetensors")["scores"]["epoch"] == 2
 
 
 @pytest.mark.parametrize(

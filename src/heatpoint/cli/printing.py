@@ -45,7 +45,32 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
             numbers += [f"{row['mtfl']['absolute_px']:.3f}", f"{row['mtfl']['relative_percent']:.3f}"]
         table.add_row(decoder, *numbers)
     console.print(table)
+    for decoder, row in scores.items():
+        for line in _more(row, found["protocol"]["normalizer"]):
+            console.print(f"{decoder}: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(_protocol(found), highlight=False, soft_wrap=True)
+
+
+def _more(row: dict[str, Any], normalizer: str) -> list[str]:
+    """The scores that only some sets have: bodies, bodies in space, subsets."""
+    lines = []
+    if "coco" in row:
+        lines.append("COCO " + ", ".join(f"{name} {value:.3f}" for name, value in row["coco"].items()))
+    if "oks" in row:
+        lines.append(
+            f"OKS {row['oks']['mean']:.3f}, its correlation with the peak {row['oks']['peak_correlation']:.3f}"
+        )
+    for reading, shares in row.get("pckh", {}).items():
+        lines.append(
+            f"PCKh % ({reading}) " + ", ".join(f"@{at} {100 * part['mean']:.2f}" for at, part in shares.items())
+        )
+    if row.get("space"):
+        names = {"MPJPE": "mpjpe_mm", "PA-MPJPE": "pa_mpjpe_mm", "N-MPJPE": "n_mpjpe_mm"}
+        lines.append(", ".join(f"{name} {row['space'][key]:.1f} mm" for name, key in names.items()))
+    if "subsets" in row:
+        parts = (f"{tag} {100 * part['nme'][normalizer]:.3f}" for tag, part in row["subsets"].items())
+        lines.append(f"NME % {normalizer} by subset: " + ", ".join(parts))
+    return lines
 
 
 def _protocol(found: dict[str, Any]) -> str:

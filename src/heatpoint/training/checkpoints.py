@@ -72,8 +72,8 @@ class RunFiles(Checkpoint):
         if trainer.fit_loop.epoch_loop.batch_idx == 0:
             self._began = time.perf_counter()
 
-    def on_validation_start(self, *_: Any) -> None:
-        """Stops the clock: the time of an epoch is the time of its training steps and their data."""
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Reads the clock: the time of an epoch is the time of its training steps and their data."""
         self.seconds = time.perf_counter() - self._began
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -83,8 +83,6 @@ class RunFiles(Checkpoint):
         metrics = trainer.callback_metrics
         # Without validation the last epoch is the best there is.
         value = float(metrics[pl_module.monitor]) if pl_module.monitor in metrics else None
-        if value is None:
-            self.seconds = time.perf_counter() - self._began
         self.history.append(
             {
                 "epoch": trainer.current_epoch + 1,

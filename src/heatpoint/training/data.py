@@ -82,8 +82,14 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
 
 
 def limited(point_set: PointSet, limit: int) -> PointSet:
-    """The first so many samples of a set; 0 is all."""
-    return replace(point_set, samples=point_set.samples[:limit]) if limit else point_set
+    """The first so many samples of a set, and what is annotated in their images; 0 is all."""
+    if not limit or limit >= len(point_set):
+        return point_set
+    samples = point_set.samples[:limit]
+    # Average precision counts every annotation: people in images that nobody looks at would all be missed.
+    shown = {sample.ids.get("image_id") for sample in samples}
+    annotations = tuple(record for record in point_set.annotations if record["image_id"] in shown)
+    return replace(point_set, samples=samples, annotations=annotations)
 
 
 def drawn(point_set: PointSet, number: int, *, seed: int = 0) -> PointSet:

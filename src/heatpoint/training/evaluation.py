@@ -88,7 +88,12 @@ def evaluate(
     )
     peaks = found.pop(PEAK).confidence
     activations = [float(found.pop(name).confidence.mean()) for name in list(found) if name.startswith(ACTIVATION)]
-    rule = PoseRule(score=data.pose_score, nms="detected" if data.pose_score == "sampling_argmax" else "always")
+    rule = PoseRule(
+        score=data.pose_score,
+        nms="detected" if data.pose_score == "sampling_argmax" else "always",
+        padding=data.padding,
+        aspect=data.size[0] / data.size[1],
+    )
     return {
         "recipe": trained.recipe.name,
         "split": point_set.split,
@@ -97,7 +102,7 @@ def evaluate(
         "seed": trained.recipe.seed,
         "epoch": trained.header.get("scores", {}).get("epoch"),
         "decoders": {name: repr(localizer) for name, localizer in localizers.items()},
-        "protocol": protocol(trained.recipe, trained.skeleton, point_set, flip_test=flip),
+        "protocol": protocol(replace(trained.recipe, data=data), trained.skeleton, point_set, flip_test=flip),
         "scores": {name: scores_of(item, point_set, peaks=peaks, rule=rule) for name, item in found.items()},
         **({"activations": activations} if activations else {}),
     }

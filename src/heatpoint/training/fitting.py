@@ -107,7 +107,7 @@ def fit(
     paths = {"best": out / BEST, "last": out / LAST, "history": out / HISTORY, "recipe": out / RECIPE}
     scores: dict[str, Any] = {}
     if recipe.data.test_split and _is_first_process():
-        scores = _score(recipe, out, root, files, test, device=machine.device)
+        scores = _score(recipe, out, root, files, test, machine)
         paths["scores"] = out / SCORES
     return FitResult(scores, paths)
 
@@ -221,10 +221,17 @@ def _run(trainer: lightning.Trainer, module: PointModule, data: PointDataModule,
 
 
 def _score(
-    recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None, *, device: str
+    recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None, machine: Machine
 ) -> dict[str, Any]:
     """Scores the best weights on the test split, and writes the scores beside and into them."""
-    found = evaluate(out / BEST, data_root=root, split=recipe.data.test_split, point_set=test, device=device)
+    found = evaluate(
+        out / BEST,
+        data_root=root,
+        split=recipe.data.test_split,
+        point_set=test,
+        workers=machine.workers,
+        device=machine.device,
+    )
     seconds = [row["seconds"] for row in files.history]
     found["seconds_per_epoch"] = median(seconds)
     found["seconds_training"] = round(sum(seconds), 3)

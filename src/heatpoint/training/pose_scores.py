@@ -30,11 +30,15 @@ class PoseRule:
         score: Rule of `metrics.oks.rescored`.
         nms_threshold: OKS above which the poorer of two poses is dropped.
         nms: "detected" suppresses among detected boxes only, as the code of Sampling-Argmax does; "always"; "never".
+        padding: Factor by which boxes were grown before they were shown.
+        aspect: Width by height of what was shown; boxes are widened or heightened to it. None: they were left.
     """
 
     score: Literal["sampling_argmax", "hrnet", "box"] = "sampling_argmax"
     nms_threshold: float = 0.9
     nms: Literal["detected", "always", "never"] = "detected"
+    padding: float = 1.0
+    aspect: float | None = None
 
 
 def is_pose_set(skeleton: Skeleton) -> bool:
@@ -131,7 +135,7 @@ def _similarity(
     ids = [_image_id(point_set, index) for index in range(len(points))]
     if rule.nms == "always" or (rule.nms == "detected" and detected):
         keep = pose_nms(
-            points.double(), scores, _box_areas(point_set), ids, sigmas=sigmas, threshold=rule.nms_threshold
+            points.double(), scores, _shown_areas(point_set, rule), ids, sigmas=sigmas, threshold=rule.nms_threshold
         )
     results = to_results(points[keep], scores[keep], [ids[i] for i in keep.tolist()], confidence=confidence[keep])
     truth = list(point_set.annotations) or _records(point_set, areas, ids)
@@ -151,13 +155,17 @@ def _image_id(point_set: PointSet, index: int) -> int | str:
     return point_set.samples[index].ids.get("image_id", index)
 
 
-def _box_areas(point_set: PointSet) -> Tensor:
-    """Areas of the boxes that were shown: what published suppression compares poses with."""
+def _shown_areas(point_set: PointSet, rule: PoseRule) -> Tensor:
+    """Areas of the boxes as they were shown, grown and in the input's aspect: published suppression compares poses with them."""
     areas = []
     for sample in point_set.samples:
         seen = sample.points[sample.visible]
-        x1, y1, x2, y2 = sample.box or (*seen.min(axis=0).tolist(), *seen.max(axis=0).tolist())
-        areas.append(max(x2 - x1, 1.0) * max(y2 - y1, 1.0))
+        tight = (*seen.min(axis=0).tolist(), *seen.max(axis=0).tolist()) if len(seen) else (0.0,) * 4
+        x1, y1, x2, y2 = sample.box or tight
+        width, height = max(x2 - x1, 1.0), max(y2 - y1, 1.0)
+        if rule.aspect is not None:
+            width, height = max(width, height * rule.aspect), max(height, width / rule.aspect)
+        areas.append(width * height * rule.padding**2)
     return torch.tensor(areas, dtype=torch.float64)
 
 
