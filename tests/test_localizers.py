@@ -605,7 +605,13 @@ def test_a_gaussian_heatmap_passes_its_center_and_radius_on():
     maps, target = torch.rand(3, 6, 5, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64) * 8
     made = make_localizer("gaussian_heatmap", grid, sigma_cells=1.0, radius_sigmas=2.0, center="random")
     wanted = scores.map_error(
-        maps, grid, target, sigma_cells=1.0, radius_sigmas=2.0, center="random", generator=torch.Generator().manual_seed(1)
+        maps,
+        grid,
+        target,
+        sigma_cells=1.0,
+        radius_sigmas=2.0,
+        center="random",
+        generator=torch.Generator().manual_seed(1),
     )
     found = made.score(maps, target, generator=torch.Generator().manual_seed(1))
     assert torch.equal(found, wanted)

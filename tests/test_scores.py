@@ -367,7 +367,9 @@ def test_a_vanilla_label_is_one_hot_at_the_rounded_cell(label):
     logits = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     x, y = {"floor": (3, 0), "round": (4, 0), "ceil": (4, 1)}[label]
     wanted = -torch.log_softmax(logits.flatten(), 0).reshape(4, 6)[y, x]
-    assert scores.rounded_cross_entropy(logits, grid, target, label=label).item() == pytest.approx(wanted.item(), rel=1e-12)
+    assert scores.rounded_cross_entropy(logits, grid, target, label=label).item() == pytest.approx(
+        wanted.item(), rel=1e-12
+    )
 
 
 # --- proper scores --------------------------------------------------------------------------------------------------------
@@ -729,7 +731,8 @@ def test_what_needs_a_lattice_refuses_points(call):
         ),
         (
             lambda z, g, y: scores.rounded_cross_entropy(z, g, y, label="rand"),
-            "rounded_cross_entropy: label must be one of ceil, expected, floor, random, round, got 'rand'. Did you mean random or round?",
+            "rounded_cross_entropy: label must be one of ceil, expected, floor, random, round, got 'rand'. "
+            "Did you mean random or round?",
         ),
         (
             lambda z, g, y: scores.map_error(z, g, y, kind="mes"),

@@ -210,8 +210,11 @@ def test_forms_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="must be JSON"):
         open_data(tmp_path / "bad.json")
-    with pytest.raises(ValueError, match="DATA must be given, or both --train and --test"):
+    with pytest.raises(ValueError, match="DATA must be given, or both --train and --test, got none of them"):
         open_data(None)
+    for alone in ("train", "test"):
+        with pytest.raises(ValueError, match=f"or both --train and --test, got --{alone} alone"):
+            open_data(None, **{alone: tmp_path})
     with pytest.raises(ValueError, match="DATA must be left out"):
         open_data(tmp_path / "a", train=tmp_path, test=tmp_path)
     with pytest.raises(ValueError, match=r"Did you mean mtfl\?"):

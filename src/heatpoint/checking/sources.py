@@ -98,7 +98,8 @@ def open_labels(
     if data is not None and (train or test):
         raise ValueError(message("check", "DATA", "be left out where --train and --test are given", data))
     if data is None and not (train and test):
-        raise ValueError(message("check", "DATA", "be given, or both --train and --test", "none of them"))
+        got = "--train alone" if train else "--test alone" if test else "none of them"
+        raise ValueError(message("check", "DATA", "be given, or both --train and --test", got))
     labels = given_labels(train, test) if train and test else find_labels(Path(str(data)))
     chosen, chosen_name, findings = _skeleton(labels, skeleton, category)
     source = Source(str(data or f"{train} and {test}"), chosen, chosen_name, [], findings)

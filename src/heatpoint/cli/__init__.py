@@ -20,7 +20,10 @@ VERBS = {
     "train": ("train", "train a recipe: heatpoint train faces300w-sampling_argmax-small"),
     "evaluate": ("evaluate", "score trained weights: heatpoint evaluate runs/…/model.safetensors"),
     "check": ("check", "look for everything that is wrong with a set: heatpoint check faces300w, or a file of labels"),
-    "skeleton": ("skeleton", "write a skeleton file from labels, or show one: heatpoint skeleton init labels.json --out FILE"),
+    "skeleton": (
+        "skeleton",
+        "write a skeleton file from labels, or show one: heatpoint skeleton init labels.json --out FILE",
+    ),
     "table": ("table", "a table of the papers, measured beside published: heatpoint table list"),
     "predict": ("predict", "locate points in photographs: heatpoint predict MODEL IMAGE…"),
 }
