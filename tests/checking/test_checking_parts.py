@@ -214,11 +214,17 @@ def test_forms_are_told_apart(tmp_path: Path) -> None:
         open_data(None)
     for alone in ("train", "test"):
         with pytest.raises(ValueError, match=f"or both --train and --test, got --{alone} alone"):
-            open_data(None, **{alone: tmp_path})
+            open_data(None, **{alone: tmp_path})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="DATA must be left out"):
         open_data(tmp_path / "a", train=tmp_path, test=tmp_path)
     with pytest.raises(ValueError, match=r"Did you mean mtfl\?"):
         open_data("mtlf")
+    for name in ("train", "test", "images", "skeleton", "category"):
+        options: dict[str, Any] = {name: "x"}
+        with pytest.raises(
+            ValueError, match=f"check: --{name} must be left out for the set coco, got x. .* write a path"
+        ):
+            open_data("coco", **options)
     (tmp_path / "odd.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="begin with the rows scorer, bodyparts, coords"):
         open_data(tmp_path / "odd.csv")

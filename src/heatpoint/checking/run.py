@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heatpoint._checks import message
 from heatpoint.checking.duplicates import find_duplicates
 from heatpoint.checking.findings import Finding, Report
 from heatpoint.checking.geometry import Size, check_record
@@ -34,12 +35,17 @@ def open_data(
     """A set by its name, or labels by their file or folder; the name goes first.
 
     Raises:
-        ValueError: If the data have no form that can be read.
+        ValueError: If the data have no form that can be read, or a set known by name is given more than its name.
         FileNotFoundError: If a file or folder is missing.
     """
     if data is not None and (
         str(data) in DATASETS or not (Path(data).exists() or Path(data).suffix or "/" in str(data))
     ):
+        given = {"train": train, "test": test, "images": images, "skeleton": skeleton, "category": category}
+        for name, value in given.items():
+            if value is not None:
+                remedy = f"For labels of your own write a path, such as ./{data}."
+                raise ValueError(message("check", f"--{name}", f"be left out for the set {data}", value, remedy))
         return open_named(str(data), data_root)
     path = None if data is None else Path(data)
     return open_labels(path, train=train, test=test, images=images, skeleton=skeleton, category=category)
