@@ -13,14 +13,18 @@ from torch import Tensor
 
 import heatpoint.metrics
 from heatpoint.metrics import (
+    MPJPE,
     PCK,
     AreaUnderCurve,
     CocoKeypointAP,
     ConfidenceCorrelation,
+    EndPointError,
     ErrorCurve,
     FailureRate,
     MTFLError,
     NormalizedMeanError,
+    PCKAreaUnderCurve,
+    PCKh,
     SubsetError,
     _gather,
     faces,
@@ -151,6 +155,66 @@ def test_the_threshold_of_subsets() -> None:
         found.append(metric.compute()["blur"].item())
         assert found[-1] == faces.failure_rate(blurred, threshold).item()
     assert found[0] > found[1]
+
+
+def test_faces_without_a_length_are_left_out_as_in_the_scores_of_a_set() -> None:
+    lengths = NORMALIZER.clone()
+    lengths[0], lengths[4], lengths[7] = float("nan"), 0.0, -1.0
+    counts = SEEN & (lengths > 0)
+    kept = F.nme(PRED[counts], TARGET[counts], lengths[counts], visible=VISIBLE[counts])
+    curve = torch.stack(faces.error_curve(kept))
+    expected = {NormalizedMeanError: kept.mean(), FailureRate: faces.failure_rate(kept)}
+    expected |= {AreaUnderCurve: faces.area_under_curve(kept), ErrorCurve: curve}
+    assert len(kept) == NUM - 4
+    for make, value in expected.items():
+        metric = make()
+        metric.update(PRED, TARGET, lengths, VISIBLE)
+        torch.testing.assert_close(metric.compute(), value, rtol=1e-13, atol=0)
+        # Where none is left, there is no score, and a curve without shares.
+        metric.reset()
+        metric.update(PRED, TARGET, torch.full_like(lengths, torch.nan))
+        assert bool(metric.compute()[-1:].isnan().all() if make is ErrorCurve else metric.compute().isnan())
+    tags = [face for face, flag in zip(TAGS, counts.tolist(), strict=True) if flag]
+    subsets = SubsetError(NAMES)
+    subsets.update(PRED, TARGET, lengths, TAGS, VISIBLE)
+    found = {name: value.item() for name, value in subsets.compute().items()}
+    assert found == pytest.approx(faces.by_subset(kept, tags), rel=1e-13)
+
+
+def test_samples_that_a_sampler_repeats_count_twice() -> None:
+    metric = NormalizedMeanError()
+    metric.update(PRED, TARGET, NORMALIZER)
+    metric.update(PRED[:1], TARGET[:1], NORMALIZER[:1])
+    errors = F.nme(PRED, TARGET, NORMALIZER)
+    assert metric.compute().item() == pytest.approx(torch.cat([errors, errors[:1]]).mean().item(), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        NormalizedMeanError,
+        FailureRate,
+        AreaUnderCurve,
+        ErrorCurve,
+        MTFLError,
+        ConfidenceCorrelation,
+        lambda: SubsetError(["blur"]),
+        PCK,
+        PCKh,
+        PCKAreaUnderCurve,
+        EndPointError,
+        MPJPE,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
+def test_a_metric_without_samples_says_so(make: Callable[[], Any]) -> None:
+    metric = make()
+    with pytest.raises(ValueError) as raised:
+        metric.compute()
+    assert str(raised.value) == (
+        f"{type(metric).__name__}.compute: samples must be added first, got none. "
+        "Call update with the predictions of a batch before compute."
+    )
 
 
 def test_the_package_loads_classes_when_asked_and_lists_them() -> None:

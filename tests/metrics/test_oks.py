@@ -200,6 +200,20 @@ def test_correlation_of_peaks_with_oks_leaves_out_poses_without_points() -> None
     assert torch.equal(found, pearson_correlation(peaks[kept], similarity))
 
 
+@pytest.mark.parametrize("suppress", [oks_nms, soft_oks_nms])
+@pytest.mark.parametrize("spoilt", ["points", "scores", "areas"])
+def test_a_broken_pose_comes_last_and_drops_none(suppress: Any, spoilt: str) -> None:
+    poses = {
+        "points": torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[30.0, 0.0]], [[0.0, 0.0]]]),
+        "scores": torch.tensor([0.95, 0.9, 0.8, 0.7]),
+        "areas": torch.full((4,), 1250.0),
+    }
+    poses[spoilt][0] = torch.nan
+    # Without the first the last is that like the second that it is dropped, or decays to the end.
+    others = suppress(*(column[1:] for column in poses.values()), sigmas=[0.05]) + 1
+    assert suppress(*poses.values(), sigmas=[0.05]).tolist() == [*others.tolist(), 0]
+
+
 def nms(suppress: Any, **changes: Any) -> Any:
     return suppress(LONE, ONES, ONES, **({"sigmas": [0.1] * 3} | changes))
 

@@ -1,12 +1,30 @@
-"""Joining what several processes have seen, of which some may have seen nothing."""
+"""What metrics keep of their samples: put together over batches and processes, of which some may have seen nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+from heatpoint._checks import message
+
+
+def rows_of(metric: Metric, state: Sequence[Tensor] | Tensor) -> Tensor:
+    """The rows of a state: a list of batches, or one tensor once processes are joined.
+
+    Raises:
+        ValueError: If nothing was added.
+    """
+    if not len(state) and not isinstance(state, Tensor):
+        name, remedy = type(metric).__name__, "Call update with the predictions of a batch before compute."
+        raise ValueError(message(f"{name}.compute", "samples", "be added first", "none", remedy))
+    rows: Tensor = dim_zero_cat(state)
+    return rows
 
 
 def gather_rows(values: Tensor, group: Any = None) -> list[Tensor]:

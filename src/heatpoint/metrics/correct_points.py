@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import check_real
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.pck import (
     AUC_THRESHOLDS,
     choose_reading,
@@ -23,7 +22,8 @@ from heatpoint.metrics.pck import (
 class PCK(Metric):
     """Mean over the kinds of points of `pck.pck`, a fraction; kinds that no sample shows are left out.
 
-    The distance of every point is kept, so the value does not depend on the batches or on the number of processes.
+    The distance of every point is kept, so the value does not depend on the batches, nor on the number of processes, unless
+    a distributed sampler repeats samples to fill its last batch: those count twice.
 
     Args:
         threshold: Share of the length.
@@ -59,8 +59,12 @@ class PCK(Metric):
         self.distances.append(relative_distances(pred, target, lengths, visible=visible))
 
     def compute(self) -> Tensor:
-        """The mean over the kinds of points."""
-        return share_correct(dim_zero_cat(self.distances), self.threshold, inclusive=self.inclusive).nanmean()
+        """The mean over the kinds of points.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        return share_correct(rows_of(self, self.distances), self.threshold, inclusive=self.inclusive).nanmean()
 
 
 class PCKh(PCK):
@@ -84,7 +88,7 @@ class PCKh(PCK):
 
     def rows(self) -> dict[str, Tensor]:
         """All rows over what this process has seen; within `with metric.sync_context():` over what all have."""
-        return pckh_rows(dim_zero_cat(self.distances), threshold=self.threshold, inclusive=self.inclusive)
+        return pckh_rows(rows_of(self, self.distances), threshold=self.threshold, inclusive=self.inclusive)
 
     def compute(self) -> Tensor:
         """The mean, weighted by how many samples show each point."""
@@ -111,11 +115,13 @@ class PCKAreaUnderCurve(PCK):
 
     def compute(self) -> Tensor:
         """The mean over thresholds and kinds of points."""
-        return mean_share(dim_zero_cat(self.distances), thresholds=self.thresholds, inclusive=self.inclusive)
+        return mean_share(rows_of(self, self.distances), thresholds=self.thresholds, inclusive=self.inclusive)
 
 
 class EndPointError(Metric):
     """Mean distance over all visible points of all samples, `pck.epe`, in the unit of the points.
+
+    Samples that a distributed sampler repeats count twice.
 
     >>> import torch
     >>> metric = EndPointError()
@@ -145,5 +151,4 @@ class EndPointError(Metric):
 
     def compute(self) -> Tensor:
         """The mean over all visible points."""
-        distances: Tensor = dim_zero_cat(self.distances)
-        return distances.nanmean()
+        return rows_of(self, self.distances).nanmean()

@@ -7,10 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import message, one_of
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.functional import pearson_correlation
 
 
@@ -18,6 +17,7 @@ class ConfidenceCorrelation(Metric):
     """Pearson's correlation of confidence with correctness, which is minus the error (Sampling-Argmax, 4.1, Table 3).
 
     The paper takes the peak of a map for confidence and, for people, OKS for correctness; a face has no OKS.
+    Samples that a distributed sampler repeats count twice.
 
     Args:
         per: "point" correlates all visible points; "face" the means over each face's visible points.
@@ -70,5 +70,9 @@ class ConfidenceCorrelation(Metric):
                 state.append(total[kept] / visible.sum(dim=-1)[kept])
 
     def compute(self) -> Tensor:
-        """The correlation over everything added."""
-        return pearson_correlation(dim_zero_cat(self.confidences), dim_zero_cat(self.correctness))
+        """The correlation over everything added.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        return pearson_correlation(rows_of(self, self.confidences), rows_of(self, self.correctness))

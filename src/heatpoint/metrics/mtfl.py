@@ -6,15 +6,16 @@ from typing import Literal
 
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import one_of
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.faces import mtfl_face_errors
 
 
 class MTFLError(Metric):
     """Mean over faces of `faces.mtfl_face_errors`: the absolute error in pixels or the relative one in percent.
+
+    Faces that a distributed sampler repeats count twice.
 
     Args:
         kind: "relative" (percent of the distance between the eyes) or "absolute" (pixels).
@@ -55,6 +56,9 @@ class MTFLError(Metric):
         self.faces.append(absolute if self.kind == "absolute" else relative)
 
     def compute(self) -> Tensor:
-        """The mean over all faces that count."""
-        faces: Tensor = dim_zero_cat(self.faces)
-        return faces.mean()
+        """The mean over all faces that count.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        return rows_of(self, self.faces).mean()

@@ -8,10 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import message, one_of
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.faces import area_under_curve, error_curve, failure_rate, subset_mask
 from heatpoint.metrics.functional import nme
 
@@ -19,9 +18,11 @@ SCORES = ("mean", "failure_rate", "area_under_curve")
 
 
 class NormalizedMeanError(Metric):
-    """Mean over faces of `functional.nme`, a fraction. Faces without a visible point are left out.
+    """Mean over faces of `functional.nme`, a fraction; NaN if none counts.
 
-    The error of every face is kept, so the value does not depend on the batches or on the number of processes.
+    Faces without a visible point are left out, and those whose normalizer is NaN or not greater than 0. The error of every
+    face is kept, so the value does not depend on the batches, nor on the number of processes, unless a distributed sampler
+    repeats samples to fill its last batch: those count twice.
 
     >>> import torch
     >>> metric = NormalizedMeanError()
@@ -45,15 +46,21 @@ class NormalizedMeanError(Metric):
         Args:
             pred: (N, K, D).
             target: (N, K, D).
-            normalizer: (N,), as from `functional.normalizer_distance`.
+            normalizer: (N,), as from `functional.normalizer_distance`; NaN, 0 or less leaves a face out.
             visible: (N, K) bool; None takes all points.
         """
-        per_face = nme(pred, target, normalizer, visible=visible)
-        self.faces.append(per_face if visible is None else per_face[visible.any(dim=-1)])
+        per_face, counts = _face_errors(pred, target, normalizer, visible)
+        self.faces.append(per_face[counts])
 
     def compute(self) -> Tensor:
-        """The mean over all faces."""
-        faces: Tensor = dim_zero_cat(self.faces)
+        """The mean over all faces that count.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        return self._scored(rows_of(self, self.faces))
+
+    def _scored(self, faces: Tensor) -> Tensor:
         return faces.mean()
 
 
@@ -74,9 +81,8 @@ class FailureRate(NormalizedMeanError):
         super().__init__()
         self.threshold = threshold
 
-    def compute(self) -> Tensor:
-        """The share, as `faces.failure_rate` gives it."""
-        return failure_rate(dim_zero_cat(self.faces), self.threshold)
+    def _scored(self, faces: Tensor) -> Tensor:
+        return failure_rate(faces, self.threshold) if len(faces) else faces.mean()
 
 
 class AreaUnderCurve(NormalizedMeanError):
@@ -98,9 +104,8 @@ class AreaUnderCurve(NormalizedMeanError):
         super().__init__()
         self.threshold = threshold
 
-    def compute(self) -> Tensor:
-        """The area, as `faces.area_under_curve` gives it."""
-        return area_under_curve(dim_zero_cat(self.faces), self.threshold)
+    def _scored(self, faces: Tensor) -> Tensor:
+        return area_under_curve(faces, self.threshold) if len(faces) else faces.mean()
 
 
 class ErrorCurve(NormalizedMeanError):
@@ -126,15 +131,21 @@ class ErrorCurve(NormalizedMeanError):
         self.num_thresholds = num_thresholds
 
     def compute(self) -> Tensor:
-        """(2, T): the thresholds, and the shares of faces, as `faces.error_curve` gives them."""
-        return torch.stack(error_curve(dim_zero_cat(self.faces), limit=self.limit, num_thresholds=self.num_thresholds))
+        """(2, T): the thresholds, and the shares of faces, as `faces.error_curve` gives them; NaN shares of no face."""
+        return super().compute()
+
+    def _scored(self, faces: Tensor) -> Tensor:
+        known = faces if len(faces) else faces.new_zeros(1)
+        thresholds, shares = error_curve(known, limit=self.limit, num_thresholds=self.num_thresholds)
+        return torch.stack([thresholds, shares if len(faces) else torch.full_like(shares, torch.nan)])
 
 
 class SubsetError(Metric):
     """A score of each named subset of faces, as `faces.by_subset` gives it for one process.
 
     The names are given beforehand, so that all processes agree on them whatever faces each has seen. Faces without a
-    visible point are left out.
+    visible point are left out, and those whose normalizer is NaN or not greater than 0; those that a distributed sampler
+    repeats count twice.
 
     Args:
         subsets: Names of the subsets to report; other tags are passed over.
@@ -188,25 +199,28 @@ class SubsetError(Metric):
         Args:
             pred: (N, K, D).
             target: (N, K, D).
-            normalizer: (N,), as from `functional.normalizer_distance`.
+            normalizer: (N,), as from `functional.normalizer_distance`; NaN, 0 or less leaves a face out.
             tags: The subsets of each face, N of them.
             visible: (N, K) bool; None takes all points.
 
         Raises:
             ValueError: If the numbers of faces and tags differ.
         """
-        per_face = nme(pred, target, normalizer, visible=visible)
+        per_face, counts = _face_errors(pred, target, normalizer, visible)
         if len(tags) != len(per_face):
             rule = f"be {len(per_face)}, the subsets of each face"
             raise ValueError(message("SubsetError.update", "tags", rule, len(tags)))
         members = torch.stack([subset_mask(tags, name) for name in self.subsets], dim=-1).to(per_face.device)
-        kept = torch.ones_like(members[:, 0]) if visible is None else visible.any(dim=-1)
-        self.faces.append(per_face[kept])
-        self.members.append(members[kept])
+        self.faces.append(per_face[counts])
+        self.members.append(members[counts])
 
     def compute(self) -> dict[str, Tensor]:
-        """The score of each subset; NaN where no face belongs to it."""
-        faces, members = dim_zero_cat(self.faces), dim_zero_cat(self.members)
+        """The score of each subset; NaN where no face belongs to it.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        faces, members = rows_of(self, self.faces), rows_of(self, self.members)
         return {name: self._scored(faces[members[:, place]]) for place, name in enumerate(self.subsets)}
 
     def _scored(self, errors: Tensor) -> Tensor:
@@ -214,3 +228,10 @@ class SubsetError(Metric):
             return errors.mean()
         score = failure_rate if self.score == "failure_rate" else area_under_curve
         return score(errors, self.threshold)
+
+
+def _face_errors(pred: Tensor, target: Tensor, normalizer: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The error of every face, and which faces have one."""
+    is_defined = normalizer > 0
+    per_face = nme(pred, target, torch.where(is_defined, normalizer, torch.ones_like(normalizer)), visible=visible)
+    return per_face, is_defined if visible is None else is_defined & visible.any(dim=-1)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from heatpoint._checks import check_whole, one_of
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.pose3d import mpjpe, n_mpjpe, pa_mpjpe, root_relative
 
 Score = Callable[..., Tensor]
@@ -25,7 +24,8 @@ ALIGNMENTS: Mapping[str, Score] = {
 class MPJPE(Metric):
     """Mean over samples of `pose3d.mpjpe`, in the unit of the points. Samples without a visible point are left out.
 
-    The error of every sample is kept, so the value does not depend on the batches or on the number of processes.
+    The error of every sample is kept, so the value does not depend on the batches, nor on the number of processes, unless a
+    distributed sampler repeats samples to fill its last batch: those count twice.
 
     Args:
         alignment: "none" (MPJPE), "similarity" (PA-MPJPE), "scale" (N-MPJPE) or "rotation" (a similarity of scale 1).
@@ -66,6 +66,9 @@ class MPJPE(Metric):
         self.errors.append(errors if visible is None else errors[visible.any(dim=-1)])
 
     def compute(self) -> Tensor:
-        """The mean over all samples."""
-        errors: Tensor = dim_zero_cat(self.errors)
-        return errors.mean()
+        """The mean over all samples.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        return rows_of(self, self.errors).mean()

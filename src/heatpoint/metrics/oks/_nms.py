@@ -29,7 +29,7 @@ def oks_nms(
     """Keeps the best pose of one image, drops all that are more similar to it than a threshold, and so on with the rest.
 
     A pose of exactly the threshold stays. Of equal scores the first comes first; published code leaves that to an
-    unstable sort.
+    unstable sort. A pose that is not finite, or whose score or area is NaN, is like no other and comes last.
 
     Args:
         points: (N, K, 2), the detections of one image.
@@ -56,6 +56,7 @@ def oks_nms(
     similar = oks_matrix(
         points, areas, sigmas=sigmas, confidence=confidence, visibility_threshold=visibility_threshold, rule=rule
     )
+    scores, similar = _broken_last(points, scores, areas, similar)
     order = torch.argsort(scores, descending=True, stable=True)
     kept = []
     while len(order):
@@ -81,6 +82,7 @@ def soft_oks_nms(
 
     No pose is dropped: what is similar to a picked one comes later, and may fall behind the last that is picked. As in
     published code the decayed scores order the picks only; a detection keeps the score it came with.
+    A pose that is not finite, or whose score or area is NaN, is like no other and comes last.
 
     Args:
         points: (N, K, 2), the detections of one image.
@@ -109,8 +111,9 @@ def soft_oks_nms(
     similar = oks_matrix(
         points, areas, sigmas=sigmas, confidence=confidence, visibility_threshold=visibility_threshold, rule=rule
     )
+    scores, similar = _broken_last(points, scores, areas, similar)
     order = torch.argsort(scores, descending=True, stable=True)
-    left = promote(scores)[order]
+    left = scores[order]
     kept: list[Tensor] = []
     while len(order) and len(kept) < max_detections:
         best, order = order[0], order[1:]
@@ -221,3 +224,10 @@ def rescored(
     sure = (confidence > threshold).to(confidence.dtype)
     own = (confidence * sure).sum(dim=-1) / sure.sum(dim=-1).clamp(min=1)
     return own if box is None else box * own
+
+
+def _broken_last(points: Tensor, scores: Tensor, areas: Tensor, similar: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and similarities under which broken poses come last and drop none: NaN would be sorted first and drop all."""
+    broken = ~points.isfinite().flatten(1).all(dim=1) | scores.isnan() | areas.isnan()
+    apart = broken[:, None] | broken[None, :]
+    return promote(scores).masked_fill(broken, -torch.inf), similar.masked_fill(apart, 0.0)
