@@ -125,7 +125,15 @@ def test_points_may_be_given_by_name_or_index(tmp_path: Path) -> None:
         ),
         ({"points": ["a", "b"], "swap_pairs": [["a", "z"]]}, "swap_pairs names the unknown point 'z'"),
         ({"points": ["a", "b"], "sigmas": [1.0]}, "there must be one sigma per point (2), got 1"),
-        ({"points": ["a"], "sigmas": [0.0]}, "sigmas must be greater than 0"),
+        ({"points": ["a"], "sigmas": [0.0]}, "sigmas must be finite and greater than 0"),
+        *(({"points": ["a"], "sigmas": [s]}, "sigmas must be finite and greater than 0") for s in (np.inf, np.nan)),
+        *(
+            (
+                {"points": ["a", "b"], "normalizers": {"n": [["a", 1], second]}},
+                "normalizer n must be two different groups: from one to itself the distance is 0",
+            )
+            for second in (["a", "b"], ["b", "a"])
+        ),
         ({"points": ["a"], "sigmas": "x"}, "'sigmas' must be a list of numbers"),
         ({"points": "ab"}, "'points' must be a list of names"),
         ({"points": ["a"], "edges": 3}, "'edges' must be a list of pairs of points"),

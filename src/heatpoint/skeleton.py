@@ -13,18 +13,17 @@ A skeleton file is a JSON object. Points are referred to by name or by index; on
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from heatpoint._checks import message, unknown_name
+from heatpoint._skeleton_file import SkeletonReader
 
 Normalizer = tuple[tuple[int, ...], tuple[int, ...]] | Literal["box", "box_max", "box_diagonal", "given"]
-LENGTHS = ("box", "box_max", "box_diagonal", "given")
-
 FOLDER = Path(__file__).with_name("skeletons")
-KEYS = ("points", "edges", "swap_pairs", "sigmas", "normalizers", "default_normalizer", "upper_body", "about")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Skeleton:
         >>> Skeleton.from_dict({"points": ["a", "b"], "swap_pairs": [["a", "b"]]}).swap
         (1, 0)
         """
-        reader = _Reader(values)
+        reader = SkeletonReader(values)
         arguments = reader.arguments()
         if reader.problems:
             raise ValueError(_report(source, reader.problems))
@@ -156,84 +155,6 @@ def skeleton_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-class _Reader:
-    """Turns the JSON values of one file into arguments and keeps a list of what is wrong with them."""
-
-    def __init__(self, values: object) -> None:
-        self.problems: list[str] = []
-        self.values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
-        if not isinstance(values, Mapping):
-            self.problems.append(f"it must be a JSON object, got {type(values).__name__}")
-        unknown = [key for key in self.values if key not in KEYS]
-        if unknown:
-            self.problems.append(f"unknown keys {', '.join(map(repr, unknown))} (known: {', '.join(KEYS)})")
-        names = self.values.get("points", [])
-        if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(n, str) for n in names):
-            self.problems.append("'points' must be a list of names")
-            names = []
-        self.names = tuple(names)
-
-    def arguments(self) -> dict[str, Any]:
-        sigmas = self.values.get("sigmas")
-        if sigmas is not None and not _is_list_of(sigmas, (int, float)):
-            self.problems.append("'sigmas' must be a list of numbers")
-            sigmas = None
-        return {
-            "names": self.names,
-            "edges": self._pairs("edges"),
-            "swap_pairs": self._pairs("swap_pairs"),
-            "sigmas": None if sigmas is None else tuple(float(s) for s in sigmas),
-            "normalizers": self._normalizers(),
-            "default_normalizer": str(self.values.get("default_normalizer", "")),
-            "upper_body": self._points("upper_body"),
-        }
-
-    def _pairs(self, key: str) -> tuple[tuple[int, ...], ...]:
-        value = self.values.get(key, [])
-        if not isinstance(value, list) or not all(_is_list_of(pair, (int, str)) for pair in value):
-            self.problems.append(f"'{key}' must be a list of pairs of points")
-            return ()
-        return tuple(self._indices(key, pair) for pair in value)
-
-    def _points(self, key: str) -> tuple[int, ...]:
-        value = self.values.get(key, [])
-        if _is_list_of(value, (int, str)):
-            return self._indices(key, value)
-        self.problems.append(f"'{key}' must be a list of points")
-        return ()
-
-    def _normalizers(self) -> dict[str, Any]:
-        value = self.values.get("normalizers", {})
-        if not isinstance(value, Mapping):
-            self.problems.append("'normalizers' must be an object")
-            return {}
-        result: dict[str, Any] = {}
-        for name, groups in value.items():
-            if groups in LENGTHS:
-                result[name] = groups
-            elif isinstance(groups, list) and all(_is_list_of(group, (int, str)) for group in groups):
-                result[name] = tuple(self._indices(f"normalizer {name}", group) for group in groups)
-            else:
-                known = ", ".join(f'"{length}"' for length in LENGTHS)
-                self.problems.append(f"normalizer {name} must be {known} or two lists of points, got {groups!r}")
-        return result
-
-    def _indices(self, key: str, points: Sequence[int | str]) -> tuple[int, ...]:
-        indices = []
-        for point in points:
-            if isinstance(point, int):
-                indices.append(point)
-            elif point in self.names:
-                indices.append(self.names.index(point))
-            else:
-                self.problems.append(f"{key} names the unknown point {point!r}")
-        return tuple(indices)
-
-
-def _is_list_of(value: object, types: tuple[type, ...]) -> bool:
-    return isinstance(value, list) and all(isinstance(v, types) and not isinstance(v, bool) for v in value)
-
-
 def _problems(skeleton: Skeleton) -> list[str]:
     names = skeleton.names
     problems = [] if names else ["there must be at least one point"]
@@ -268,7 +189,7 @@ def _sigma_problems(skeleton: Skeleton) -> list[str]:
     sigmas, number = skeleton.sigmas, len(skeleton.names)
     if sigmas is not None and len(sigmas) != number:
         return [f"there must be one sigma per point ({number}), got {len(sigmas)}"]
-    return [] if all(s > 0 for s in sigmas or ()) else ["sigmas must be greater than 0"]
+    return [] if all(0 < s < math.inf for s in sigmas or ()) else ["sigmas must be finite and greater than 0"]
 
 
 def _upper_body_problems(skeleton: Skeleton) -> list[str]:
@@ -289,6 +210,8 @@ def _normalizer_problems(skeleton: Skeleton) -> list[str]:
             problems.append(f"normalizer {name} must be two groups of points, none empty")
         elif any(not 0 <= point < len(skeleton.names) for group in value for point in group):
             problems.append(f"normalizer {name} must hold indices from 0 to {len(skeleton.names) - 1}")
+        elif sorted(value[0]) == sorted(value[1]):
+            problems.append(f"normalizer {name} must be two different groups: from one to itself the distance is 0")
     default = skeleton.default_normalizer
     if default and default not in skeleton.normalizers:
         known = ", ".join(sorted(skeleton.normalizers)) or "none"

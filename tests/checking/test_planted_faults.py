@@ -213,7 +213,7 @@ MICE_FAULTS: dict[str, tuple[Callable[[Mice], Any], set[str], str]] = {
     "sigma 0": (
         lambda m: m.skeleton.update(sigmas=[0.0, 0.1, 0.1, 0.2]),
         {"sigmas"},
-        "skeleton.json: sigmas has a fault: sigmas must be greater than 0",
+        "skeleton.json: sigmas has a fault: sigmas must be finite and greater than 0",
     ),
 }
 
