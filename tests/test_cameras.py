@@ -170,6 +170,21 @@ def replaced(**changes: FloatArray) -> Camera:
             "Camera.weak_parameters: points must lie in front of the camera, at a depth greater than 0, got -1.0.",
         ),
         (
+            lambda: camera().back_project(np.ones((4, 2)), np.ones(3)),
+            "Camera.back_project: pixels must be (3, 2), two numbers for each depth, got (4, 2).",
+        ),
+        (
+            lambda: camera().back_project(np.ones((4, 3)), np.ones(4)),
+            "Camera.back_project: pixels must be (4, 2), two numbers for each depth, got (4, 3).",
+        ),
+        *(
+            (
+                lambda depth=depth: camera().back_project(np.ones((3, 2)), np.array([2.0, depth, np.nan])),
+                f"Camera.back_project: depth must be greater than 0, got {depth}.",
+            )
+            for depth in (0.0, -7.0)
+        ),
+        (
             # Beyond the farthest pixel that this lens can show.
             lambda: replaced(distortion=np.array([-1.0, 0, 0, 0, 0])).back_project(np.array([[9.0, 0.0]]), np.ones(1)),
             "Camera.back_project: pixels must lie where the lens model has an inverse, got one 9 pixels from the principal "

@@ -124,12 +124,18 @@ class Camera:
         """Pixels (…, 2) and their depths (…) in millimetres to camera coordinates (…, 3): the inverse of `project`.
 
         Raises:
-            ValueError: If a pixel lies where the lens model has no inverse, far outside the image.
+            ValueError: If the shapes do not fit, a depth is not greater than 0, or a pixel lies where the lens model has no
+                inverse, far outside the image.
 
         >>> camera = Camera(np.eye(3), np.zeros(3), np.array([1000.0, 1000.0]), np.array([320.0, 240.0]))
         >>> camera.back_project(np.array([[370.0, 240.0]]), np.array([2000.0]))
         array([[ 100.,    0., 2000.]])
         """
+        if pixels.shape != (*depth.shape, 2):
+            rule = f"be {(*depth.shape, 2)}, two numbers for each depth"
+            raise ValueError(message("Camera.back_project", "pixels", rule, pixels.shape))
+        if (depth <= 0).any():  # NaN, as a diverged prediction gives, stays NaN.
+            raise ValueError(message("Camera.back_project", "depth", "be greater than 0", float(np.nanmin(depth))))
         flat = self._undistorted((pixels - self.center) / self.focal)
         return np.concatenate([flat * depth[..., None], depth[..., None]], axis=-1)
 
