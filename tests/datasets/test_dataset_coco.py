@@ -118,6 +118,14 @@ def test_least_number_of_points_decides_what_is_left_out(tmp_path: Path) -> None
         *(({"keypoints": [4, 5, flag] * 3}, "must hold visibilities of 0, 1 or 2") for flag in (-1, 3, 0.5)),
         *(({"iscrowd": crowd}, "must hold an iscrowd of 0 or 1") for crowd in ("0", 2, [1])),
         *(({"area": area}, "must hold an area of at least 0") for area in (-1, "2", [1])),
+        ({"keypoints": [4, True, 2] * 3}, "must hold finite keypoint numbers"),
+        ({"keypoints": [4, "5", 2] * 3}, "must hold finite keypoint numbers"),
+        *(({"keypoints": [4, odd, 2] * 3}, "must hold finite keypoint numbers") for odd in (np.nan, np.inf)),
+        *(({"area": area}, "must hold an area greater than 0 beside its points") for area in (0, 0.0)),
+        *(
+            ({"bbox": box}, "must hold a bbox that meets its image")
+            for box in ([-6, 1, 6, 5], [10, 1, 6, 5], [2, -9.5, 6, 5], [2, 20, 6, 5], [-1, 3, 0, 4])
+        ),
         *(({"bbox": box}, BBOX) for box in ([1, 2, -3, 4], 5, "1 2 3 4", [1, 2, 3, "4"], [1, 2, 3])),
     ],
 )
@@ -128,6 +136,18 @@ def test_broken_annotations_are_named(changes: dict[str, Any], problem: str, tmp
     with pytest.raises(ValueError) as caught:
         read_coco(path, tmp_path, THREE)
     assert str(caught.value).startswith(f"{path}: annotation 77 {problem}; annotation number 2 {problem}. Correct")
+
+
+def test_boxes_that_touch_their_image_and_areas_of_nobody_are_allowed(tmp_path: Path) -> None:
+    boxes = [[-5.5, 1, 6, 5], [9.5, 1, 6, 5], [0, 19, 0, 5]]
+    at_border = [record(id=number, bbox=box) for number, box in enumerate(boxes)]
+    path = write(tmp_path, *at_border, record(id=7, image_id=2, bbox=[90, 90, 6, 5]), record(area=0, keypoints=[0] * 9))
+    assert [s.box for s in read_coco(path, tmp_path, THREE).samples] == [
+        (0, 1, 0, 5),
+        (9, 1, 9, 5),
+        (0, 19, 0, 19),
+        (90, 90, 95, 94),
+    ]
 
 
 def test_repeated_ids_are_named(tmp_path: Path) -> None:
