@@ -127,6 +127,21 @@ def test_problems_of_several_files_come_in_one_report(tmp_path: Path) -> None:
     assert f"; {third} is not a CSV file in UTF-8 (" in text
 
 
+def test_rows_that_repeat_a_frame_are_named(tmp_path: Path) -> None:
+    first = write(tmp_path, HEAD + "a.png,1,2,3,4\nb.png,1,2,3,4\na.png,5,6,7,8\n")
+    place(tmp_path, "a.png", "b.png")
+    with pytest.raises(ValueError) as caught:
+        read_deeplabcut(first, SKELETON)
+    assert str(caught.value).startswith(f"{first}: row a.png is of a frame that a row before it has. Correct the file")
+    second = write(tmp_path, HEAD + "b.png,1,2,3,4\n", "other.csv")
+    found: list[str] = []
+    points = read_deeplabcut([first, second], SKELETON, problems=found)
+    # The first of each stands.
+    assert [s.points[0].tolist() for s in points.samples] == [[3, 4], [3, 4]]
+    rule = "is of a frame that a row before it has"
+    assert found == [f"{first} row a.png {rule}", f"{second} row b.png {rule}"]
+
+
 def test_files_without_a_labelled_frame(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "a.png,,,,\n")
     with pytest.raises(ValueError, match=r"deeplabcut: labels must hold a labelled frame, got none in .*labels\.csv\."):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from heatpoint.datasets import load_image, read_faces300w, read_pts, read_w300
+from heatpoint.datasets import load_image, read_faces300w, read_pts, read_pts_folder, read_w300
 from heatpoint.datasets.faces300w import W300_COUNTS, open_faces300w, open_w300
 
 HEADER = "version: 1\nn_points:  {}\n{{\n"
@@ -47,6 +47,7 @@ def test_first_pixel_is_zero(tmp_path: Path) -> None:
         ("n_points: 2\n{\n1 2 3\n4\n}", None, "must hold two numbers per point"),
         ("n_points: 2\n{\n1 2\nx 4\n}", None, "must hold two numbers per point"),
         ("n_points: 3\n{\n1 2\n3 4\n}", None, "must hold 3 points, got 2"),
+        ("n_points: 4\n{\n1 2\n3 4\n}", 2, "must hold as many points as its n_points, 4, got 2"),
         ("n_points: 2\n{\n1 2\n3 nan\n}", None, "holds points that are not finite"),
         ("n_points: 2\n{\n1 2\n3 inf\n}", 5, "holds points that are not finite; must hold 5 points, got 2"),
     ],
@@ -57,6 +58,20 @@ def test_broken_pts(text: str, num_points: int | None, problem: str, tmp_path: P
     with pytest.raises(ValueError) as caught:
         read_pts(path, num_points=num_points)
     assert str(caught.value) == f"{path}: {problem}. Correct or remove what is named, or copy the set again."
+
+
+def test_a_folder_with_the_name_of_a_file(root: Path) -> None:
+    folder = root / "afw" / "x.pts"
+    folder.mkdir()
+    with pytest.raises(ValueError) as caught:
+        read_pts(folder)
+    assert str(caught.value) == f"{folder}: is no file. Correct or remove what is named, or copy the set again."
+    problems: list[str] = []
+    assert len(read_faces300w(root, "train", problems=problems)) == 3
+    assert problems == [f"{folder} is no file", f"{folder} has no image beside it"]
+    problems = []
+    assert len(read_pts_folder(root, "face68", problems=problems)) == 4
+    assert problems == [f"{folder}: is no file", f"{folder} has no image beside it"]
 
 
 def test_missing_pts(tmp_path: Path) -> None:

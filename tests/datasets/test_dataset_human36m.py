@@ -315,6 +315,18 @@ def test_numbers_must_be_those_of_the_file_name(tmp_path: Path) -> None:
         assert found == f"{label} {writer.subject(11)['images'][0]['file_name']!r}"
 
 
+def test_repeated_images_are_named(tmp_path: Path) -> None:
+    file = "Human36M_subject11_data.json"
+    writer = small(tmp_path / "a", frames=(0, 64))
+    names = [image["file_name"] for image in writer.subject(11)["images"]]
+    writer.subject(11)["annotations"].pop()
+    found = broken(writer, lambda subject: subject["images"][3].update(id=5))
+    assert found == f"{file} image 5 ({names[3]}) has the id of {names[1]}"
+    writer = small(tmp_path / "b", frames=(0, 64))
+    found = broken(writer, lambda subject: subject["annotations"][3].update(image_id=4))
+    assert found == f"{file} annotation 1007 is of image 4, as one before it"
+
+
 def test_a_set_without_a_frame_is_an_error(tmp_path: Path) -> None:
     root = small(tmp_path, frames=(1, 2)).write()
     with pytest.raises(ValueError, match=r"^human36m: .*annotations holds no frame of the split 'test'\. Get the set"):
@@ -342,7 +354,14 @@ def test_cameras_that_cannot_be_read(tmp_path: Path) -> None:
     problems: list[str] = []
     root = small(tmp_path / "d", frames=frames).write()
     read_human36m(root, "test", cameras=cameras, problems=problems)
-    assert problems == [f"{cameras} holds no camera {camera} of subject 11" for camera in (1, 3)]
+    # The camera of subject 9 is there, but another one than its frames were taken with.
+    strange = [
+        f"Human36M_subject9_data.json annotation {number} and 0 more have a camera that shows 0% of the points in their boxes, "
+        f"by {cameras}"
+        for number in (1000, 1001)
+    ]
+    lacking_of_11 = [f"{cameras} holds no camera {camera} of subject 11" for camera in (1, 3)]
+    assert problems == strange + lacking_of_11
     cameras.write_text(json.dumps({"intrinsics": inner, "extrinsics": {"S9": {}}}))
     with pytest.raises(
         ValueError, match=r"^human36m: cameras must hold intrinsics .* got .*cameras\.json: '54138969'\.$"

@@ -119,6 +119,7 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
         "S2|Jog|2d_C1": np.zeros((2, 15, 2)),
         "other": np.zeros(2),
         "S1|Obj|3d": np.array([{}, []], dtype=object),
+        "S1|Imag|3d": np.zeros((2, 15, 3), dtype=np.complex128),
     }
     root = write(tmp_path / "pose3d_humaneva15", arrays, {"S1": [CAMERA, {"id": "C2"}], "S4": 7})
     problems: list[str] = []
@@ -128,6 +129,7 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
         "cameras.json camera 2 of S1 cannot be read ('fitted_intrinsics_fx_fy_cx_cy')",
         "cameras.json camera 1 of S4 cannot be read ('NoneType' object is not subscriptable)",
         "train.npz S1|Obj|3d must be an array of numbers (Object arrays cannot be loaded when allow_pickle=False)",
+        "train.npz S1|Imag|3d must be an array of real numbers, got complex128",
         "train.npz other must be named 'S1|action|3d' or 'S1|action|2d_C1'",
         "train.npz S1|Box has no 3d points",
         "train.npz S1|Run holds 3d points that are not finite",
@@ -138,7 +140,7 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
         "train.npz S2|Jog is seen by C1, of which cameras.json holds nothing",
     ]
     assert sorted(problems) == sorted(expected)
-    with pytest.raises(ValueError, match=r"^humaneva: .*; and 6 more\. The folder holds cameras\.json") as raised:
+    with pytest.raises(ValueError, match=r"^humaneva: .*; and 7 more\. The folder holds cameras\.json") as raised:
         read_humaneva(root, "train")
     assert "\n" not in str(raised.value)
 

@@ -197,6 +197,7 @@ def test_broken_people_of_the_release(tmp_path: Path) -> None:
         rect((16, 5, 6, 1)),
         rect((2, np.nan, 6, 1)),
         rect((2, 5, 6, 1), scale=-0.5),
+        rect((2, 5, 6, 1), x2=10, y2=10),
         rect((2, 5, 6, 1), scale=NOTHING),
         rect((2, 5, 6, 1), objpos=NOTHING),
         rect((2, 5, 6, 1), x2=NOTHING),
@@ -206,6 +207,7 @@ def test_broken_people_of_the_release(tmp_path: Path) -> None:
     label = "must hold points of an id from 0 to 15 and finite x and y"
     expected = [f"person {n} of 0.jpg {label}" for n in (2, 3)]
     expected.append("person 4 of 0.jpg must have a scale greater than 0")
+    expected.append("person 5 of 0.jpg must have a head box of two corners that differ")
     with pytest.raises(ValueError) as caught:
         read_mpii(tmp_path, "train")
     assert str(caught.value) == f"{path}: {'; '.join(expected)}. " + (

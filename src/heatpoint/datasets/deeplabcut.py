@@ -67,8 +67,9 @@ def read_deeplabcut(
     skeleton = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton)
     samples: list[Sample] = []
     found: list[str] = []
+    seen: set[Path] = set()
     for path in paths:
-        frames, wrong = _read(path, skeleton, path.parent if image_root is None else Path(image_root))
+        frames, wrong = _read(path, skeleton, path.parent if image_root is None else Path(image_root), seen)
         samples += frames
         found += [text if len(paths) == 1 else f"{path} {text}" for text in wrong]
     settle(str(paths[0]) if len(paths) == 1 else name, found, problems, REMEDY)
@@ -85,8 +86,8 @@ def read_deeplabcut(
     return PointSet(name, split, skeleton, _split(there, split, test_fraction), protocol)
 
 
-def _read(path: Path, skeleton: Skeleton, image_root: Path) -> tuple[list[Sample], list[str]]:
-    """The frames of one file, and what is wrong with it."""
+def _read(path: Path, skeleton: Skeleton, image_root: Path, seen: set[Path]) -> tuple[list[Sample], list[str]]:
+    """The frames of one file, whose images join those `seen`, and what is wrong with it."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [row for row in csv.reader(stream) if row]
@@ -98,7 +99,10 @@ def _read(path: Path, skeleton: Skeleton, image_root: Path) -> tuple[list[Sample
         sample = _sample(image_root, row, first, columns)
         if isinstance(sample, str):
             problems.append(sample)
+        elif image_root / sample.key in seen:
+            problems.append(f"row {sample.key} is of a frame that a row before it has")
         else:
+            seen.add(image_root / sample.key)
             samples.append(sample)
     return samples, problems
 

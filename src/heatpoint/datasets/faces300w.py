@@ -51,19 +51,19 @@ def read_pts(path: Path | str, *, num_points: int | None = None) -> FloatArray:
 
     Args:
         path: The file.
-        num_points: How many points it must hold; None accepts what its header says.
+        num_points: How many points it must hold; None accepts what its header says, which must be true anyway.
 
     Returns:
         (K, 2) float64 points.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: With every problem of the file, in one line.
+        ValueError: With every problem of the file, in one line; or if it is a folder.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"read_pts: path must be an existing file, got {path}. Check the data folder.")
-    points, problems = _parse_pts(path.read_text(encoding="utf-8", errors="replace"), num_points)
+    points, problems = _parse_pts(path, num_points)
     if problems:
         raise ValueError(report(str(path), problems, REMEDY))
     return points
@@ -152,7 +152,7 @@ def _read_folders(
         found += [] if files else [f"{folder} holds no .pts files"]
         found += [f"{path} has no .pts file beside it" for stem, path in images.items() if stem not in stems]
         for path in files:
-            points, wrong = _parse_pts(path.read_text(encoding="utf-8", errors="replace"), 68)
+            points, wrong = _parse_pts(path, 68)
             image = images.get(path.stem)
             found += [f"{path} {text}" for text in wrong + ([] if image else ["has no image beside it"])]
             if image and not wrong:
@@ -173,9 +173,11 @@ def _sample(image: Path, points: FloatArray, folder: str, tags: Mapping[str, str
     return Sample(image, points, visible, None, f"{folder}/{image.stem}", group=group, tags=tagged)
 
 
-def _parse_pts(text: str, num_points: int | None) -> tuple[FloatArray, list[str]]:
+def _parse_pts(path: Path, num_points: int | None) -> tuple[FloatArray, list[str]]:
     empty = np.zeros((0, 2))
-    head, brace, rest = text.partition("{")
+    if not path.is_file():
+        return empty, ["is no file"]
+    head, brace, rest = path.read_text(encoding="utf-8", errors="replace").partition("{")
     if not brace or "}" not in rest:
         return empty, ["has no list of points between braces"]
     lines = rest.partition("}")[0].split("\n")
@@ -191,4 +193,6 @@ def _parse_pts(text: str, num_points: int | None) -> tuple[FloatArray, list[str]
     wanted = num_points if num_points is not None else int(stated[1]) if stated else len(points)
     if len(points) != wanted:
         problems.append(f"must hold {wanted} points, got {len(points)}")
+    elif stated and int(stated[1]) != len(points):
+        problems.append(f"must hold as many points as its n_points, {stated[1]}, got {len(points)}")
     return points - 1.0, problems

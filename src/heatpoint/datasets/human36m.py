@@ -14,6 +14,7 @@ from heatpoint.datasets.coco_records import box_in_image
 from heatpoint.datasets.human36m_records import (
     ACTIONS,
     Record,
+    camera_problem,
     camera_that_fits,
     known_cameras,
     read_sampled,
@@ -198,6 +199,10 @@ def _samples(
         if camera is None:
             lacking = f"{cameras} holds no camera {members[0].camera_number} of subject {members[0].subject}"
             found.append(form if cameras is None else lacking)
+            continue
+        wrong = "" if cameras is None else camera_problem(camera, members)
+        if wrong:
+            found.append(f"{wrong}, by {cameras}")
             continue
         forms[form] = None
         world = np.stack([record.world for record in members])

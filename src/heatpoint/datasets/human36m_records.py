@@ -100,14 +100,23 @@ def read_subjects(folder: Path, subjects: Sequence[int], every: int, found: list
     for subject in subjects:
         content = _lists(paths[subject, "data"])
         cameras, joints = (load_json("human36m", "file", paths[subject, kind]) for kind in kinds[1:])
-        images = {image["id"]: image for image in content["images"] if isinstance(image.get("id"), int | str)}
         file = paths[subject, "data"].name
+        images: dict[int | str, Mapping[str, Any]] = {}
+        for image in content["images"]:
+            image_id, name = image.get("id"), image.get("file_name")
+            if isinstance(image_id, int | str) and images.setdefault(image_id, image) is not image:
+                found.append(f"{file} image {image_id} ({name}) has the id of {images[image_id].get('file_name')}")
+        seen: set[int | str] = set()
         for index, annotation in enumerate(content["annotations"]):
             label = f"{file} annotation {annotation.get('id', f'number {index}')}"
             image_id = annotation.get("image_id")
             if not isinstance(image_id, int | str) or image_id not in images:
                 found.append(f"{label} refers to the unknown image {image_id}")
                 continue
+            if image_id in seen:
+                found.append(f"{label} is of image {image_id}, as one before it")
+                continue
+            seen.add(image_id)
             image = images[image_id]
             frame = image.get("frame_idx")
             if not isinstance(frame, int):
@@ -174,14 +183,18 @@ def camera_that_fits(records: Sequence[Record]) -> tuple[Camera | None, str]:
         }
     except (KeyError, TypeError, ValueError) as error:
         return None, f"{first.label} must have a camera with R (3, 3), t (3), f (2) and c (2), got one with: {error}"
-    shares = {form: _share_in_boxes(camera, records[:NUM_LOOKED_AT]) for form, camera in forms.items()}
-    best = max(shares, key=lambda form: shares[form])
-    if shares[best] > 0.5:
-        return forms[best], f"of the annotations, {best}, ideal lenses"
-    return None, (
-        f"{first.label} and {len(records) - 1} more have a camera that shows {shares[best]:.0%} of the points in their boxes, "
-        "whether t is its position or a translation"
-    )
+    best = max(forms, key=lambda form: _share_in_boxes(forms[form], records[:NUM_LOOKED_AT]))
+    wrong = camera_problem(forms[best], records)
+    if wrong:
+        return None, f"{wrong}, whether t is its position or a translation"
+    return forms[best], f"of the annotations, {best}, ideal lenses"
+
+
+def camera_problem(camera: Camera, records: Sequence[Record]) -> str:
+    """What is wrong with the camera of some frames: their points fall beside their boxes; "" if nothing is."""
+    share = _share_in_boxes(camera, records[:NUM_LOOKED_AT])
+    label = f"{records[0].label} and {len(records) - 1} more"
+    return "" if share > 0.5 else f"{label} have a camera that shows {share:.0%} of the points in their boxes"
 
 
 def known_cameras(path: Path) -> dict[tuple[int, int], Camera]:

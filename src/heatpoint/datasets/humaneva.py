@@ -119,7 +119,11 @@ def _arrays(path: Path, found: list[str]) -> dict[str, FloatArray]:
         with np.load(path, allow_pickle=False) as file:
             for key in file.files:
                 try:
-                    arrays[key] = np.asarray(file[key], dtype=np.float64)
+                    values = file[key]
+                    if np.iscomplexobj(values):
+                        found.append(f"{path.name} {key} must be an array of real numbers, got {values.dtype}")
+                        continue
+                    arrays[key] = np.asarray(values, dtype=np.float64)
                 except ValueError as error:
                     found.append(f"{path.name} {key} must be an array of numbers ({error})")
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

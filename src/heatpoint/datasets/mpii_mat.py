@@ -127,6 +127,9 @@ def _person(person: Any, image: Path, number: int, *, is_apart: bool) -> tuple[S
         return None, ""
     if scale[0] <= 0:
         return None, "must have a scale greater than 0"
+    # A length of 0 would drop the person from every score without a word.
+    if not head_length(head) > 0:
+        return None, "must have a head box of two corners that differ"
     points, visible = np.zeros((NUM_POINTS, 2)), np.zeros(NUM_POINTS, np.bool_)
     occluded = np.zeros(NUM_POINTS, np.bool_)
     for label in labels:
