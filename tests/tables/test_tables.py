@@ -14,7 +14,7 @@ from heatpoint.recipes import DataConfig, get_recipe
 from heatpoint.recipes.changes import changed, effective, label_of
 from heatpoint.recipes.options import parse_named
 from heatpoint.support import Grid
-from heatpoint.tables import SCALES, Filled, Table, fill, filling, load_table, plan, table_names
+from heatpoint.tables import SCALES, Filled, Table, fill, jobs, load_table, plan, table_names
 from heatpoint.tables.computed import compute
 from heatpoint.tables.filling import metric_of
 from heatpoint.tables.printing import missing, to_dict, to_markdown
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     whole = fill(table, seeds=(0,), out=tmp_path / "a", console=SILENT)
     fill(table, seeds=(0,), out=tmp_path / "b", console=SILENT)
     (folder,) = (tmp_path / "b").iterdir()
-    for name in ("scores.json", "numbers.json", "last.safetensors"):
+    for name in ("scores.json", "last.safetensors"):
         (folder / name).unlink()
     assert plan(table, seeds=(0,), out=tmp_path / "b") == {folder.name: "resume"}
     assert fill(table, seeds=(0,), out=tmp_path / "b", console=SILENT) == whole
@@ -215,7 +215,7 @@ def test_a_split_that_is_missing_empties_its_own_cells_only(tmp_path: Path, monk
             raise FileNotFoundError("the private part is missing")
         return evaluate(*given, **options)
 
-    monkeypatch.setattr(filling, "evaluate", scored)
+    monkeypatch.setattr(jobs, "evaluate", scored)
     filled = fill(table, seeds=(0,), out=tmp_path, console=SILENT)
     assert filled[("own", "private")] == Filled(missing="the private part is missing")
     assert len(filled[("own", "full")].values) == 1
@@ -226,7 +226,7 @@ def test_a_set_to_mix_in_is_asked_for_before_training(tmp_path: Path, monkeypatc
         if data.dataset == "mpii":
             raise FileNotFoundError(f"mpii {split} is missing")
 
-    monkeypatch.setattr(filling, "read_split", read)
+    monkeypatch.setattr(jobs, "read_split", read)
     filled = fill(load_table("sampling-argmax/4"), seeds=(0,), out=tmp_path, console=SILENT)
     assert missing(filled) == ["mpii train is missing (12 cells)"]
     assert list(tmp_path.iterdir()) == []
@@ -298,3 +298,43 @@ def test_the_verb_lists_plans_and_fills(tmp_path: Path, capsys: pytest.CaptureFi
         assert "table: --seeds must be at least 1, got 0" in capsys.readouterr().err
     assert main(["table", "h3r/88"]) == 2
     assert "got 'h3r/88'. Did you mean h3r/8" in capsys.readouterr().err
+
+
+def test_kept_numbers_hold_for_the_set_that_was_scored_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tiny_table()
+    first = fill(table, seeds=(0,), out=tmp_path, console=SILENT)
+    (folder,) = tmp_path.iterdir()
+    held = json.loads((folder / "numbers.json").read_text())
+    (key,) = held["found"]
+    planted = 0.5
+    held["found"][key]["scores"]["recipe"]["nme"]["inter_ocular"] = planted
+    (folder / "numbers.json").write_text(json.dumps(held))
+    assert fill(table, seeds=(0,), out=tmp_path, console=SILENT)[("own", "soft")].values == (100 * planted,)
+    held["found"][key]["samples"] = "another set"
+    (folder / "numbers.json").write_text(json.dumps(held))
+    assert fill(table, seeds=(0,), out=tmp_path, console=SILENT) == first
+    held["found"][key]["samples"] = json.loads((folder / "scores.json").read_text())["samples"]
+    held["scoring"] = -1
+    (folder / "numbers.json").write_text(json.dumps(held))
+    assert fill(table, seeds=(0,), out=tmp_path, console=SILENT) == first
+
+
+def test_a_training_has_scored_its_own_decoder_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tiny_table(rows=[{"name": "own"}], published=[[5.0]])
+    fill(table, seeds=(0,), out=tmp_path, console=SILENT)
+    (folder,) = tmp_path.iterdir()
+    assert not (folder / "numbers.json").exists()
+
+
+def test_another_process_of_a_run_scores_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tiny_table(), seeds=(0,), out=tmp_path, console=SILENT)
+    (folder,) = tmp_path.iterdir()
+    (folder / "numbers.json").unlink()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert fill(tiny_table(), seeds=(0,), out=tmp_path, console=SILENT)[("own", "soft")] == Filled()
+    assert not (folder / "numbers.json").exists()
+    assert main(["table", "h3r/1", "--out", str(tmp_path / "other")]) == 0
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "other").exists()

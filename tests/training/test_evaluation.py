@@ -208,3 +208,13 @@ def test_locating_keeps_no_graph(model_path: Path) -> None:
     found: Any = locate(trained.model, {"a": trained.localizer}, images, swap=trained.skeleton.swap)["a"]
     assert not found.points.requires_grad
     assert found.covariance.shape == (2, 18, 2, 2)
+
+
+def test_testing_may_change_what_the_weights_leave_free_only(model_path: Path) -> None:
+    shown = evaluate(model_path, changes={"data.box_policy": "image", "data.padding": 1.5})
+    assert (shown["protocol"]["box_policy"], shown["protocol"]["padding"]) == ("image", 1.5)
+    assert shown["scores"] != evaluate(model_path)["scores"]
+    with pytest.raises(
+        ValueError, match=r"evaluate: changes must be one of data\.box_policy, .*got 'data\.depth_range_mm'"
+    ):
+        evaluate(model_path, changes={"data.depth_range_mm": 2000.0})

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from heatpoint.training import Machine
 from runs import TINY
 
 
@@ -32,3 +34,15 @@ def test_two_processes_by_flags(tmp_path: Path) -> None:
     subprocess.run(again, capture_output=True, env=environment, timeout=300, check=True)
     scores = [json.loads((folder / "scores.json").read_text())["scores"] for folder in (out, tmp_path / "again")]
     assert scores[0] == scores[1]
+
+
+def test_an_accelerator_must_be_one_that_there_is() -> None:
+    with pytest.raises(ValueError, match="train: --accelerator must be one of .*got 'gpuu'. Did you mean gpu"):
+        Machine(accelerator="gpuu").check()
+
+
+def test_scores_are_made_where_the_training_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Machine(accelerator="gpu", devices="1,").device == "cuda:1"
+    assert Machine(accelerator="auto", devices="2").device == "cuda"
+    assert Machine(accelerator="cpu").device == "cpu"

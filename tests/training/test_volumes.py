@@ -93,7 +93,9 @@ def test_predictions_have_depths(run: Any) -> None:
     batch = next(iter(make_loader(dataset, EpochSampler(1, seed=0, shuffle=False), batch_size=1, workers=0)))
     swap = predictor.trained.skeleton.swap
     z = locate(predictor.trained.model, {"": predictor.trained.localizer}, batch.images, swap=swap)[""].points[0, :, 2]
-    np.testing.assert_allclose(found.depths, relative_depths(z.double(), side=32, depth_range_mm=2000).numpy(), atol=1e-3)
+    np.testing.assert_allclose(
+        found.depths, relative_depths(z.double(), side=32, depth_range_mm=2000).numpy(), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", sorted(n for n in RECIPES if n.startswith("synthetic_bodies-")))

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from heatpoint._checks import check_whole
-from heatpoint.training.machine import Machine
+from heatpoint.training.machine import Machine, is_first_process
 
 LIST = "list"
 
@@ -48,6 +48,7 @@ def run(arguments: Sequence[str]) -> None:
         TableCommand, prog="heatpoint table", args=list(arguments), default=default, config=(OmitArgPrefixes,)
     )
     check_whole("table", "--seeds", command.seeds, "be at least 1", least=1)
+    command.machine.check()
     if command.table.lower() in ("", LIST):
         _print_list(command)
     elif command.plan:
@@ -74,6 +75,8 @@ def _fill(command: TableCommand) -> None:
         train=command.train,
         console=console,
     )
+    if not is_first_process():
+        return  # Another process of the same run writes and prints.
     text = to_markdown(table, filled, seeds=seeds)
     path = command.out / f"{command.table.replace('/', '-')}-{command.scale}"
     write_bytes(path.with_name(path.name + ".md"), text.encode())

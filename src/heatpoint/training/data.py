@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -79,6 +80,20 @@ def read_split(data: DataConfig, root: Path | None, split: str) -> PointSet:
         return RENDERED[data.dataset](data.limit, split=split)
     root = Path() if data.dataset in RENDERED else resolve_data_root(root)
     return limited(DATASETS[data.dataset](root, split), data.limit)
+
+
+def fingerprint(point_set: PointSet) -> str:
+    """A digest of what a set is scored by: names, points, visibility and boxes of its samples, in order.
+
+    >>> a, b = synthetic_faces(2), synthetic_faces(3)
+    >>> fingerprint(a) == fingerprint(limited(b, 2)), fingerprint(a) == fingerprint(b)
+    (True, False)
+    """
+    digest = hashlib.sha256(f"{point_set.name}/{point_set.split}".encode())
+    for sample in point_set.samples:
+        digest.update(f"{sample.key}{sample.box}".encode())
+        digest.update(sample.points.tobytes() + sample.visible.tobytes())
+    return digest.hexdigest()
 
 
 def limited(point_set: PointSet, limit: int) -> PointSet:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_whole, message
+from heatpoint._checks import check_whole, message, one_of
 from heatpoint.datasets import PointSet
 from heatpoint.localizers import Localizer, make_localizer
 from heatpoint.recipes.changes import changed
 from heatpoint.recipes.config import DataConfig, Recipe
 from heatpoint.recipes.options import parse_named
 from heatpoint.skeleton import Skeleton
-from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, limited, make_loader, read_split
+from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, fingerprint, limited, make_loader, read_split
 from heatpoint.training.locating import locate, to_image
 from heatpoint.training.normalizing import default_normalizer, measures_box, which_box
-from heatpoint.training.pose_scores import PoseRule, areas_of, is_pose_set
+from heatpoint.training.pose_scores import NMS_THRESHOLD, PoseRule, areas_of, is_pose_set
 from heatpoint.training.scoring import THRESHOLD, Found, scores_of
 from heatpoint.training.space import ROOT_DEPTH, relative_depths
 from heatpoint.training.weights import Trained, load_weights
@@ -28,6 +28,9 @@ from heatpoint.training.weights import Trained, load_weights
 SPLITS = ("train", "validation", "test")
 PEAK, ACTIVATION, ACTIVATIONS = "peak", "activation", 4
 OWN = "recipe"  # Name of the recipe's own decoder among the scores.
+SCORING = 2  # Grows whenever equal maps would be scored otherwise, so that kept scores are not taken for new ones.
+# Fields of a recipe's data that testing may change; the others are fixed by the weights.
+FREE = ("dataset", "box_policy", "padding", "flip_test", "flip_average", "pose_score", "normalizer", "limit")
 
 
 def evaluate(
@@ -61,7 +64,7 @@ def evaluate(
 
     Returns:
         {"recipe", "protocol", "seed", "split", "num_images", "scores": {decoder: {...}}}; see `scores_of`. The recipe's own
-        decoder is called "recipe". Errors are fractions of the normaliser.
+        decoder is called "recipe". Errors are fractions of the normaliser. "samples" is the set's `fingerprint`.
 
     Raises:
         FileNotFoundError: If the weights or the data are missing.
@@ -90,14 +93,17 @@ def evaluate(
     activations = [float(found.pop(name).confidence.mean()) for name in list(found) if name.startswith(ACTIVATION)]
     rule = PoseRule(
         score=data.pose_score,
-        nms="detected" if data.pose_score == "sampling_argmax" else "always",
+        nms=_nms(data),
         padding=data.padding,
         aspect=data.size[0] / data.size[1],
+        policy=data.box_policy,
     )
     return {
         "recipe": trained.recipe.name,
         "split": point_set.split,
         "num_images": len(point_set),
+        "samples": fingerprint(point_set),
+        "scoring": SCORING,
         "num_points": trained.skeleton.num_points,
         "seed": trained.recipe.seed,
         "epoch": trained.header.get("scores", {}).get("epoch"),
@@ -109,9 +115,8 @@ def evaluate(
 
 
 def _changed(trained: Trained, changes: Mapping[str, Any]) -> Trained:
-    wrong = [path for path in changes if not path.startswith("data.")]
-    if wrong:
-        raise ValueError(message("evaluate", "changes", "name fields of data, as the weights fix the rest", wrong[0]))
+    for path in changes:
+        one_of("evaluate", "changes", path, [f"data.{name}" for name in FREE])
     return replace(trained, recipe=changed(trained.recipe, changes))
 
 
@@ -191,8 +196,13 @@ def protocol(recipe: Recipe, skeleton: Skeleton, point_set: PointSet, *, flip_te
     }
 
 
+def _nms(data: DataConfig) -> Literal["detected", "always"]:
+    """Where doubles of poses are dropped: as the code that the score's rule is from does it."""
+    return "detected" if data.pose_score == "sampling_argmax" else "always"
+
+
 def _pose_protocol(data: DataConfig, point_set: PointSet) -> dict[str, Any]:
-    found: dict[str, Any] = {"pose_score": data.pose_score}
+    found: dict[str, Any] = {"pose_score": data.pose_score, "pose_nms": f"{_nms(data)}, above {NMS_THRESHOLD:g}"}
     if point_set.skeleton.sigmas is not None:
         found["sigmas"] = list(point_set.skeleton.sigmas)
         found["oks_area"] = areas_of(point_set)[1]

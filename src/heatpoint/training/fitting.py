@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from heatpoint.training.data import check_samples, drawn, hold_out, limited, rea
 from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.evaluation import OWN, evaluate
 from heatpoint.training.files import remove_partial, write_json
-from heatpoint.training.machine import Machine
+from heatpoint.training.machine import Machine, is_first_process
 from heatpoint.training.mixing import with_points_of
 from heatpoint.training.module import PointModule
 from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
@@ -100,13 +99,13 @@ def fit(
         trainer = _trainer(recipe, files, machine, console)
         data.preload()
         # Until here nothing is written: a mistake in the recipe, the data or the flags leaves no trace.
-        if _is_first_process():
+        if is_first_process():
             remove_partial(out)
             write_json(out / RECIPE, recipe.to_dict())
         _run(trainer, module, data, checkpoint)
     paths = {"best": out / BEST, "last": out / LAST, "history": out / HISTORY, "recipe": out / RECIPE}
     scores: dict[str, Any] = {}
-    if recipe.data.test_split and _is_first_process():
+    if recipe.data.test_split and is_first_process():
         scores = _score(recipe, out, root, files, test, machine)
         paths["scores"] = out / SCORES
     return FitResult(scores, paths)
@@ -125,7 +124,7 @@ def _named_after(recipe: Recipe, train: PointSet | None, test: PointSet | None) 
 
 def _checked_out(out: Path, recipe: Recipe, resume: bool) -> Path | None:
     """The checkpoint to resume from, if there is one."""
-    if not _is_first_process():
+    if not is_first_process():
         return out / RESUME if resume and (out / RESUME).exists() else None
     if resume and not (out / RECIPE).exists():
         remedy = "Leave out --resume to begin a run there."
@@ -242,8 +241,3 @@ def _score(
     header["scores"] = {**header["scores"], "test": found["scores"][OWN], "protocol": found["protocol"]}
     save_weights(out / BEST, load_weights(out / BEST).model.state_dict(), header)
     return found
-
-
-def _is_first_process() -> bool:
-    # Lightning starts the other processes of a run as this same program, with their number in LOCAL_RANK.
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from heatpoint._checks import check_whole, message, one_of
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")  # All keep coordinates in float32; a lower true precision would not.
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,23 @@ class Machine:
         'cpu'
         """
         if self.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
-            return "cuda"
+            first = self.devices.split(",")[0].strip()
+            return f"cuda:{first}" if "," in self.devices and first.isdigit() else "cuda"
         return "mps" if self.accelerator == "mps" else "cpu"
 
     def check(self) -> None:
         """Raises ValueError if a field cannot be as it is anywhere."""
         check_whole("train", "--workers", self.workers, "be at least 0", least=0)
         one_of("train", "--precision", self.precision, PRECISIONS)
+        one_of("train", "--accelerator", self.accelerator, ACCELERATORS)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of a run that writes files.
+
+    Lightning starts the other processes of a run as the same program, with their number in LOCAL_RANK.
+    """
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def check_device(function: str, device: torch.device | str) -> torch.device:

@@ -19,6 +19,7 @@ from heatpoint.skeleton import Skeleton
 PCK_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 # A person's outline fills about so much of its tight box: what CrowdPose's evaluation takes where a set gives no areas.
 AREA_OF_BOX = 0.53
+NMS_THRESHOLD = 0.9
 HEAD = "head"
 
 
@@ -32,13 +33,15 @@ class PoseRule:
         nms: "detected" suppresses among detected boxes only, as the code of Sampling-Argmax does; "always"; "never".
         padding: Factor by which boxes were grown before they were shown.
         aspect: Width by height of what was shown; boxes are widened or heightened to it. None: they were left.
+        policy: Which box was shown, as in `transforms.box_of`: "P1" the tight one, else the set's, where it gives one.
     """
 
     score: Literal["sampling_argmax", "hrnet", "box"] = "sampling_argmax"
-    nms_threshold: float = 0.9
+    nms_threshold: float = NMS_THRESHOLD
     nms: Literal["detected", "always", "never"] = "detected"
     padding: float = 1.0
     aspect: float | None = None
+    policy: str = "P2"
 
 
 def is_pose_set(skeleton: Skeleton) -> bool:
@@ -161,7 +164,7 @@ def _shown_areas(point_set: PointSet, rule: PoseRule) -> Tensor:
     for sample in point_set.samples:
         seen = sample.points[sample.visible]
         tight = (*seen.min(axis=0).tolist(), *seen.max(axis=0).tolist()) if len(seen) else (0.0,) * 4
-        x1, y1, x2, y2 = sample.box or tight
+        x1, y1, x2, y2 = tight if sample.box is None or (rule.policy == "P1" and len(seen)) else sample.box
         width, height = max(x2 - x1, 1.0), max(y2 - y1, 1.0)
         if rule.aspect is not None:
             width, height = max(width, height * rule.aspect), max(height, width / rule.aspect)

@@ -56,9 +56,7 @@ def scores_of(found: Found, point_set: PointSet, *, peaks: Tensor, rule: PoseRul
         rows = subset_mask(tags, tag)
         part = Found(found.points[rows], found.confidence[rows])
         kept = {name: values[rows] for name, values in lengths.items()}
-        inside = _relative(
-            part, target[rows], visible[rows], kept, default_normalizer(point_set.skeleton), peaks[rows]
-        )
+        inside = _relative(part, target[rows], visible[rows], kept, default_normalizer(point_set.skeleton), peaks[rows])
         scores.setdefault("subsets", {})[tag] = {**inside, "num_images": int(rows.sum())}
     if found.depths is not None:
         scores["space"] = space_scores(found.points, found.depths, point_set)
@@ -106,5 +104,3 @@ def _correlations(confidence: Tensor, relative: Tensor, visible: Tensor) -> dict
 
 def _correlation(a: Tensor, b: Tensor) -> float:
     return float(pearson_correlation(a, b)) if a.numel() > 1 else float("nan")  # A single value goes with nothing.
-
-
