@@ -9,6 +9,7 @@ cross-entropy over space, takes one.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from heatpoint.recipes.config import DataConfig, ModelConfig, Recipe
 from heatpoint.recipes.published import FACES
@@ -20,51 +21,43 @@ SETS = {
     "aflw": DataConfig(dataset="aflw", normalizer="box", test_split="full"),
 }
 NETWORK = ModelConfig(backbone="hrnet_w18")
-RELEASED = ModelConfig(backbone="hrnet_w18", head="h3r")
-MOBILE = ModelConfig(backbone="mobilenetv2_h3r")
-CHANNELS = {"channels": 2}
+TWO_CHANNELS = {"channels": 2}
+GAUSSIAN = {"center": "random", "readout": {"name": "top_k", "k": 9, "weighting": "values"}}
+# What each variant changes of `<set>-randomized_rounding`, by the rest of its name.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "randomized_rounding": {"note": "Randomized Rounding, 5.3; the paper starts from --pretrained weights"},
+    "randomized_rounding-released": {
+        "model": ModelConfig(backbone="hrnet_w18", head="h3r"),
+        "localizer_options": TWO_CHANNELS,
+        "note": "with the two channels per point of the released network",
+    },
+    "randomized_rounding-mobilenetv2": {
+        "model": ModelConfig(backbone="mobilenetv2_h3r"),
+        "localizer_options": TWO_CHANNELS,
+        "note": "the released small network, 0.60 M parameters",
+    },
+    "baseline": {
+        "localizer_options": {"label": "round", "readout": "argmax"},
+        "note": "the paper's baseline: rounded labels, read by argmax",
+    },
+    "gaussian_heatmap": {
+        "localizer": "gaussian_heatmap",
+        "localizer_options": GAUSSIAN,
+        "note": "Randomized Rounding, Table 9: Gaussians at randomly rounded cells",
+    },
+}
 
 
 def recipes() -> list[Recipe]:
-    """`<set>-randomized_rounding`, `-released`, `-mobilenetv2`, `<set>-baseline` and `<set>-gaussian_heatmap`."""
+    """`<set>-randomized_rounding`, its `-released` and `-mobilenetv2`, `<set>-baseline` and `<set>-gaussian_heatmap`."""
     found = []
     for name, data in SETS.items():
         base = Recipe(
-            f"{name}-randomized_rounding",
+            name,
             "randomized_rounding",
             data=replace(data, validation_fraction=0),
             model=NETWORK,
             optimization=FACES,
-            note="Randomized Rounding, 5.3; the paper starts from --pretrained weights",
         )
-        found += [
-            base,
-            replace(
-                base,
-                name=f"{base.name}-released",
-                model=RELEASED,
-                localizer_options=dict(CHANNELS),
-                note="with the two channels per point of the released network",
-            ),
-            replace(
-                base,
-                name=f"{base.name}-mobilenetv2",
-                model=MOBILE,
-                localizer_options=dict(CHANNELS),
-                note="the released small network, 0.60 M parameters",
-            ),
-            replace(
-                base,
-                name=f"{name}-baseline",
-                localizer_options={"label": "round", "readout": "argmax"},
-                note="the paper's baseline: rounded labels, read by argmax",
-            ),
-            replace(
-                base,
-                name=f"{name}-gaussian_heatmap",
-                localizer="gaussian_heatmap",
-                localizer_options={"center": "random", "readout": {"name": "top_k", "k": 9, "weighting": "values"}},
-                note="Randomized Rounding, Table 9: Gaussians at randomly rounded cells",
-            ),
-        ]
+        found += [replace(base, name=f"{name}-{variant}", **changes) for variant, changes in VARIANTS.items()]
     return found
