@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_volumes import tiny
 
 from heatpoint.datasets import PointSet, Sample, synthetic_bodies, synthetic_faces
 from heatpoint.recipes.changes import changed
@@ -18,7 +19,6 @@ from heatpoint.training.data import ExampleDataset
 from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.mixing import MixedDataset, MixedSampler, with_points_of
 from runs import SILENT
-from test_volumes import tiny
 
 
 def batches(sampler: MixedSampler, size: int) -> list[list[int]]:

@@ -196,7 +196,8 @@ def _making(trials: Sequence[Trial], test_set: PointSet, command: str) -> tuple[
     recipe = trials[0].trained.recipe
     given, data = recipe.optimization, recipe.data
     network = (
-        f"Network `{recipe.model.backbone}` at {data.size[0]} x {data.size[1]} pixels, maps of {trials[0].trained.localizer.grid}; "
+        f"Network `{recipe.model.backbone}` at {data.size[0]} x {data.size[1]} pixels, "
+        f"maps of {trials[0].trained.localizer.grid}; "
         f"{given.epochs} epochs in batches of {given.batch_size}, Adam at {given.learning_rate:g}; boxes {data.box_policy} x "
         f"{data.padding:g}; flip test {'on' if data.flip_test else 'off'}; seed {recipe.seed}."
     )
