@@ -27,15 +27,26 @@ def _anneal() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class SoftArgmax(Localizer):
-    """The error of the expectation (Sampling-Argmax, Eq. 1 and 2): `scores.error_of_expectation`."""
+class SumOverCoordinates(Localizer):
+    """What the localizers share whose loss is a distance, which for l1 and its kind is a sum over the coordinates.
 
-    name: ClassVar[str] = "soft_argmax"
+    Their `loss` takes a weight per coordinate, and such localizers can train volumes with points whose depth is unknown.
+    """
+
     distance: Distance = "l1"
-    sign_gradient: bool = False
+
+    @abstractmethod
+    def _error(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor: ...
 
     def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return self._error(logits, target)
+        return self._error(logits, target, None, progress, generator)
 
     def _score_by_axis(
         self,
@@ -45,9 +56,24 @@ class SoftArgmax(Localizer):
         progress: float,
         generator: torch.Generator | None,
     ) -> Tensor:
-        return self._error(logits, target, axis_weight)
+        return self._error(logits, target, axis_weight, progress, generator)
 
-    def _error(self, logits: Tensor, target: Tensor, axis_weight: Tensor | None = None) -> Tensor:
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SoftArgmax(SumOverCoordinates):
+    """The error of the expectation (Sampling-Argmax, Eq. 1 and 2): `scores.error_of_expectation`."""
+
+    name: ClassVar[str] = "soft_argmax"
+    sign_gradient: bool = False
+
+    def _error(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
         return scores.error_of_expectation(
             logits,
             self.grid,
@@ -59,7 +85,7 @@ class SoftArgmax(Localizer):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class RegularizedSoftArgmax(Localizer):
+class RegularizedSoftArgmax(SumOverCoordinates):
     """What the two regularised soft-argmaxes share: an error whose unit fits the published weight of the regularizer.
 
     The published losses measure the error in units of the map's extent, Σ_axes |Δ_d| / size_d for l1, and the weights 1 and
@@ -68,7 +94,6 @@ class RegularizedSoftArgmax(Localizer):
     have no extent: there only "input" has a meaning, and is the default.
     """
 
-    distance: Distance = "l1"
     sign_gradient: bool = False
     unit: Literal["map", "input"] | None = None
 
@@ -83,24 +108,22 @@ class RegularizedSoftArgmax(Localizer):
             remedy = "A point set has no extent to measure in."
             raise ValueError(message(self.name, "unit", "be 'input' on Points", repr(value), remedy))
 
-    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return self._error(logits, target) + self._regularizer(logits)
-
-    def _score_by_axis(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        axis_weight: Tensor,
-        progress: float,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        regularizer = self._regularizer(logits) * axis_weight.amax(dim=-1)
-        return self._error(logits, target, axis_weight) + regularizer
-
     @abstractmethod
     def _regularizer(self, logits: Tensor) -> Tensor: ...
 
-    def _error(self, logits: Tensor, target: Tensor, axis_weight: Tensor | None = None) -> Tensor:
+    def _error(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        # A point that counts on any axis has its map's shape regularised.
+        share = 1.0 if axis_weight is None else axis_weight.amax(dim=-1)
+        return self._distance(logits, target, axis_weight) + self._regularizer(logits) * share
+
+    def _distance(self, logits: Tensor, target: Tensor, axis_weight: Tensor | None) -> Tensor:
         grid: Support = self.grid
         if isinstance(grid, Grid) and self.unit == "map":
             per_cell = tuple(1 / length for length in grid.lengths)
@@ -153,7 +176,7 @@ class SoftArgmaxJS(RegularizedSoftArgmax):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class DiscreteExpectation(Localizer):
+class DiscreteExpectation(SumOverCoordinates):
     """The expected error over the cells (Eq. 4): `scores.expected_error` with basis None. Not proper."""
 
     name: ClassVar[str] = "discrete_expectation"
@@ -161,16 +184,12 @@ class DiscreteExpectation(Localizer):
         "sign_gradient": "It replaces the gradient of a coordinate that is a mean over cells. This loss takes no such mean: it "
         "weighs the distances of fixed cells, whose gradient is exact. soft_argmax and sampling_argmax have the option."
     }
-    distance: Distance = "l1"
 
-    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return scores.expected_error(logits, self.grid, target, basis=None, distance=self.distance)
-
-    def _score_by_axis(
+    def _error(
         self,
         logits: Tensor,
         target: Tensor,
-        axis_weight: Tensor,
+        axis_weight: Tensor | None,
         progress: float,
         generator: torch.Generator | None,
     ) -> Tensor:
@@ -180,7 +199,7 @@ class DiscreteExpectation(Localizer):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class SamplingArgmax(Localizer):
+class SamplingArgmax(SumOverCoordinates):
     """The mean error of relaxed samples (Eq. 14), with a temperature that falls as training goes on. Not proper.
 
     `temperature` is anything that `heatpoint.sampling.make_schedule` takes. The default falls linearly from 2 to 0.5; under
@@ -192,22 +211,8 @@ class SamplingArgmax(Localizer):
     num_samples: int = field(default=10, metadata={"minimum": 1, "whole": True})
     temperature: Any = field(default_factory=_anneal)
     formula: Literal["paper", "released"] = "paper"
-    distance: Distance = "l1"
     sign_gradient: bool = False
     memory: Literal["normal", "low"] = "normal"
-
-    def _score(self, logits: Tensor, target: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
-        return self._error(logits, target, None, progress, generator)
-
-    def _score_by_axis(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        axis_weight: Tensor,
-        progress: float,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        return self._error(logits, target, axis_weight, progress, generator)
 
     def _error(
         self,
