@@ -40,7 +40,7 @@ from heatpoint.training.module import PointModule
 from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
 from heatpoint.training.progress import EpochProgress, quiet_lightning
 from heatpoint.training.seeding import WEIGHTS, derive
-from heatpoint.training.weights import build_model, load_weights, read_header, save_weights
+from heatpoint.training.weights import build_model, read_header, read_state, save_weights
 
 RECIPE, SCORES = "recipe.json", "scores.json"
 
@@ -239,5 +239,5 @@ def _score(
     write_json(out / SCORES, found)
     header = read_header(out / BEST)
     header["scores"] = {**header["scores"], "test": found["scores"][OWN], "protocol": found["protocol"]}
-    save_weights(out / BEST, load_weights(out / BEST).model.state_dict(), header)
+    save_weights(out / BEST, read_state(out / BEST), header)
     return found

@@ -121,6 +121,13 @@ def save_weights(path: Path, state: dict[str, torch.Tensor], header: dict[str, A
     write_bytes(path, save(tensors, metadata={KEY: json.dumps(finite(header), allow_nan=False)}))
 
 
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights, by name."""
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON header of a file of weights.
 
@@ -168,8 +175,6 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Tra
         FileNotFoundError: If there is no such file.
         ValueError: If it is not one of heatpoint's, or its weights do not fit its recipe.
     """
-    from safetensors.torch import load_file
-
     path = Path(path)
     header = read_header(path)
     device = check_device("load_weights", device)
@@ -182,7 +187,7 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Tra
     with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
         model, _ = build_model(recipe, skeleton.num_points)
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(read_state(path))
     except RuntimeError as error:
         raise ValueError(
             f"load_weights: the weights in {path} do not fit its recipe {recipe.name} ({str(error).splitlines()[0]}). "
