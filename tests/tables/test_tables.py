@@ -26,7 +26,7 @@ from runs import SILENT
 
 METRICS = {
     "nme/inter_ocular", "nme/inter_pupil", "nme/box", "coco/AP", "coco/AP50", "coco/AP75", "coco/APM", "coco/APL", "coco/AR",
-    "coco/AR50", "coco/AR75", "coco/ARM", "coco/ARL", "oks/peak_correlation", "mtfl/absolute_px", "mtfl/relative_percent",
+    "coco/AR50", "coco/AR75", "coco/ARM", "coco/ARL", "oks/peak_correlation", "oks/mean", "mtfl/absolute_px", "mtfl/relative_percent",
     "space/mpjpe_mm", "space/pa_mpjpe_mm", "activations", "pck/head/0.5", "pck/head/0.1", "pckh/hrnet/0.1/mean",
     *(f"pckh/hrnet/0.5/{row}" for row in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "mean")),
     *(f"subsets/{tag}/nme/inter_ocular" for tag in ("pose", "expression", "illumination", "make-up", "occlusion", "blur")),
@@ -108,10 +108,9 @@ def test_published_values_stand_where_the_papers_have_them(table: str, row: str,
 def test_tables_share_the_runs_that_they_have_in_common(tmp_path: Path) -> None:
     runs = {n: set(plan(load_table(f"sampling-argmax/{n}", scale="small"), seeds=[0], out=tmp_path)) for n in (1, 2, 3)}
     assert runs[1] == runs[3]
-    assert runs[1] & runs[2] == {
-        f"lspet-sampling_argmax-small+basis={basis}+num_samples=10-seed0"
-        for basis in ("uniform", "triangular", "gaussian")
-    }
+    begun = "lspet-randomized_rounding-small+epochs=120-seed0"
+    shared = f"lspet-sampling_argmax-small+start={begun}+epochs=8+learning_rate=0.001+basis={{}}+num_samples=10-seed0"
+    assert runs[1] & runs[2] == {begun, *(shared.format(basis) for basis in ("uniform", "triangular", "gaussian"))}
     assert set(plan(load_table("h3r/8", scale="small"), seeds=[0], out=tmp_path)) < set(
         plan(load_table("h3r/7", scale="small"), seeds=[0], out=tmp_path)
     )
@@ -338,3 +337,23 @@ def test_another_process_of_a_run_scores_and_writes_nothing(
     assert main(["table", "h3r/1", "--out", str(tmp_path / "other")]) == 0
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "other").exists()
+
+
+def test_a_table_trains_what_its_cells_start_from_first(tmp_path: Path) -> None:
+    start = {"recipe": "synthetic-randomized_rounding", "changes": TINY}
+    table = tiny_table(rows=[{"name": "own", "start": start}], published=[[5.0]])
+    names = list(plan(table, seeds=(0, 1), out=tmp_path))
+    assert [name.partition("+")[0] for name in names] == [
+        "synthetic-randomized_rounding",
+        "synthetic-soft_argmax",
+        "synthetic-soft_argmax",
+    ]
+    assert all(f"+start={names[0]}" in name for name in names[1:])
+    first = fill(table, seeds=(0, 1), out=tmp_path / "a", console=SILENT)
+    assert len(first[("own", "soft")].values) == 2
+    assert {path.name for path in (tmp_path / "a").iterdir()} == set(names)
+    # The folder may be moved: what a run starts from is a name, not a place.
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert fill(table, seeds=(0, 1), out=tmp_path / "b", train=False, console=SILENT) == first
+    filled = fill(table, seeds=(0,), out=tmp_path / "c", train=False, console=SILENT)
+    assert filled[("own", "soft")] == Filled(missing="not trained yet")

@@ -85,6 +85,8 @@ class ModelConfig:
     None: what suits the backbone."""
     pretrained: bool = False
     """Start from weights trained on ImageNet (timm downloads them)."""
+    start: str = ""
+    """A model.safetensors of ours with the same network to start from; its last layer is drawn anew. Empty: from scratch."""
     logits_std: float | None = None
     """Spread of the last layer's first weights. None: 0.001 for maps of values (gaussian_heatmap), else the network's own."""
     offset: float | None = 0.0

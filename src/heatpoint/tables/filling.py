@@ -56,12 +56,14 @@ def plan(table: Table, *, seeds: Sequence[int], out: Path) -> dict[str, str]:
     {'train'}
     """
     found = {}
-    for source in _sources(table):
-        for seed in _seeds_of(source, seeds):
-            folder = out / source.run(seed)
-            done = (folder / SCORES).exists() or (bool(source.weights) and (folder / MODEL).exists())
-            todo = "convert" if source.weights else ("resume" if (folder / RECIPE).exists() else "train")
-            found[source.run(seed)] = "done" if done else todo
+    sources = [(source, seed) for source in _sources(table) for seed in _seeds_of(source, seeds)]
+    for source, seed in sources:
+        beginning = [(source.beginning, 0)] if source.beginning else []
+        for run, number in [*beginning, (source, seed)]:
+            folder = out / run.run(number)
+            done = (folder / SCORES).exists() or (bool(run.weights) and (folder / MODEL).exists())
+            todo = "convert" if run.weights else ("resume" if (folder / RECIPE).exists() else "train")
+            found[run.run(number)] = "done" if done else todo
     return found
 
 

@@ -15,7 +15,7 @@ from heatpoint._checks import message
 from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.recipes.changes import changed
 from heatpoint.tables.published import check_weights, published_model
-from heatpoint.tables.table import Source
+from heatpoint.tables.table import Source, comparable
 from heatpoint.training import Machine, evaluate, fit
 from heatpoint.training.data import fingerprint, read_split
 from heatpoint.training.evaluation import OWN, SCORING
@@ -47,11 +47,9 @@ class Jobs:
 
     def numbers(self, source: Source, seed: int) -> tuple[dict[str, Any], str]:
         """What `evaluate` says of a source's run with all readouts that the table asks for, or why there is nothing."""
-        name = source.run(seed)
-        if name not in self.problems:
-            self.problems[name] = self._obtain(source, seed)
-        if self.problems[name] or not is_first_process():
-            return {}, self.problems[name]
+        name, problem = source.run(seed), self.problem(source, seed)
+        if problem or not is_first_process():
+            return {}, problem
         test = json.dumps(dict(source.test), sort_keys=True)
         key = (name, source.split, test)
         if key not in self.found and key not in self.unscored:
@@ -62,12 +60,24 @@ class Jobs:
                 self.unscored[key] = str(error)  # Of this split alone: another may be there.
         return self.found.get(key, {}), self.unscored.get(key, "")
 
+    def problem(self, source: Source, seed: int) -> str:
+        """What keeps a run from being there, after an attempt to train it; "" if nothing does."""
+        name = source.run(seed)
+        if name not in self.problems:
+            self.problems[name] = self._obtain(source, seed)
+        return self.problems[name]
+
     def _obtain(self, source: Source, seed: int) -> str:
         """Sees to it that the run's weights are there; returns what is missing."""
         folder = self.out / source.run(seed)
         if source.weights:
             return published_model(source.weights, folder)
         recipe = changed(get_recipe(source.recipe), {**source.changes, "seed": seed})
+        if source.beginning:
+            problem = self.problem(source.beginning, 0)
+            if problem:
+                return problem
+            recipe = changed(recipe, {"model.start": str(self.out / source.beginning.run(0) / MODEL)})
         if (folder / RECIPE).exists():
             _check_same(folder, recipe)
         if (folder / SCORES).exists():
@@ -137,7 +147,7 @@ class Jobs:
 
 def _check_same(folder: Path, recipe: Recipe) -> None:
     stored = Recipe.from_dict(json.loads((folder / RECIPE).read_text("utf-8")))
-    if replace(stored, note="") != replace(recipe, note=""):
+    if comparable(stored) != comparable(recipe):
         remedy = "The recipe has changed since: give another --out, or remove the folder."
         raise ValueError(message("table", "--out", f"hold the run that {folder.name} names", "another", remedy))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from heatpoint._checks import message, one_of
 from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.recipes.changes import changed
+from heatpoint.tables.table import comparable
 from heatpoint.training.published import convert_published
 from heatpoint.training.weights import read_header
 
@@ -84,7 +85,7 @@ def published_model(name: str, folder: Path) -> str:
 
 def check_weights(path: Path, recipe: Recipe) -> None:
     """Raises ValueError unless a file of weights is of that recipe, whatever either notes about it."""
-    if replace(Recipe.from_dict(read_header(path)["recipe"]), note="") != replace(recipe, note=""):
+    if comparable(Recipe.from_dict(read_header(path)["recipe"])) != comparable(recipe):
         remedy = (
             "They were trained or converted under another recipe or seed: give another --out, or remove the folder."
         )

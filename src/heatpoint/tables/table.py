@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heatpoint._checks import message, one_of, unknown_name
-from heatpoint.recipes import get_recipe
+from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.recipes.changes import effective, label_of
 
 FOLDER = Path(__file__).with_name("data")
@@ -29,6 +29,7 @@ class Source:
         test: Changes that hold in testing only, of "data.": other boxes, say.
         metric: Path of the score in what `evaluate` returns for a decoder, such as "nme/inter_ocular".
         factor: What it is multiplied by (100 for percent).
+        start: A recipe, and under "changes" its changes: the run of seed 0 whose weights all seeds start from.
         weights: Name of a published model that is scored instead of a training; see `heatpoint.tables.published`.
         compute: Name of a computation that needs no training; see `heatpoint.tables.computed`.
         argument: Of that computation.
@@ -41,13 +42,29 @@ class Source:
     test: Mapping[str, Any] = field(default_factory=dict)
     metric: str = ""
     factor: float = 1.0
+    start: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     compute: str = ""
     argument: Any = None
 
     def run(self, seed: int) -> str:
         """Name of the run that a number comes from: cells with equal recipes and changes share it."""
-        return self.weights or label_of(self.recipe, effective(get_recipe(self.recipe), self.changes), seed)
+        if self.weights:
+            return self.weights
+        changes = effective(get_recipe(self.recipe), self.changes)
+        begun = self.beginning
+        return label_of(self.recipe, changes | ({"model.start": begun.run(0)} if begun else {}), seed)
+
+    @property
+    def beginning(self) -> Source | None:
+        """The run whose weights this one starts from, if any."""
+        return Source(self.start["recipe"], self.start.get("changes", {})) if self.start else None
+
+
+def comparable(recipe: Recipe) -> Recipe:
+    """A recipe without what differs between equal runs: its note, and the folder in which the weights lie that it starts from."""
+    model = replace(recipe.model, start=Path(recipe.model.start).parent.name if recipe.model.start else "")
+    return replace(recipe, note="", model=model)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from heatpoint.training.module import PointModule
 from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
 from heatpoint.training.progress import EpochProgress, quiet_lightning
 from heatpoint.training.seeding import WEIGHTS, derive
-from heatpoint.training.weights import build_model, read_header, read_state, save_weights
+from heatpoint.training.weights import build_model, read_header, read_state, save_weights, start_from
 
 RECIPE, SCORES = "recipe.json", "scores.json"
 
@@ -95,7 +95,7 @@ def fit(
     data = _data(recipe, root, machine, train, test)
     files = RunFiles(out)
     with torch.random.fork_rng(devices=[]), quiet_lightning():
-        module = _module(recipe, data)
+        module = _module(recipe, data, is_new=checkpoint is None)
         trainer = _trainer(recipe, files, machine, console)
         data.preload()
         # Until here nothing is written: a mistake in the recipe, the data or the flags leaves no trace.
@@ -172,10 +172,12 @@ def _mixed(recipe: Recipe, root: Path | None, skeleton: Skeleton) -> PointSet:
     return found
 
 
-def _module(recipe: Recipe, data: PointDataModule) -> PointModule:
+def _module(recipe: Recipe, data: PointDataModule, *, is_new: bool) -> PointModule:
     skeleton = data.train_data.point_set.skeleton
     torch.manual_seed(derive(recipe.seed, WEIGHTS))
     model, grid = build_model(recipe, skeleton.num_points, pretrained=recipe.model.pretrained)
+    if recipe.model.start and is_new:
+        start_from(model, recipe)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
     if recipe.data.mixed_dataset and recipe.model.depth and not localizer.weighs_axes:
         rule = "be one whose loss is a sum over coordinates, with mixed_dataset"

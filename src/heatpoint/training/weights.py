@@ -14,7 +14,7 @@ from heatpoint import __version__
 from heatpoint._checks import message
 from heatpoint.localizers import Localizer, localizer_from_dict
 from heatpoint.models import MapNetwork, make_model
-from heatpoint.recipes.config import Recipe
+from heatpoint.recipes.config import ModelConfig, Recipe
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
 from heatpoint.training.files import finite, write_bytes
@@ -27,6 +27,7 @@ REQUIRED = ("format", "recipe", "skeleton", "localizer")
 # Localizers whose maps are values from 0 to 1. From the small network's wide start (0.1), made for logits, the squared error of
 # such maps needs most of a short training to find the background: 62 % NME after 6 epochs on 300-W at 64 px, 10 % from 0.001.
 VALUE_MAPS, VALUE_STD = ("gaussian_heatmap",), 0.001
+LAST_LAYER = "logits"  # Name of the last layer in every network of ours.
 CONVENTIONS = {
     "points": "(x, y), pixel centres at whole numbers, first pixel 0",
     "grid": "input coordinate = offset + stride * cell",
@@ -93,8 +94,32 @@ def channels_of(recipe: Recipe) -> int:
 
 def _restart_logits(model: nn.Module, std: float) -> None:
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d) and name.rpartition(".")[-1] == "logits":
+        if isinstance(layer, nn.Conv2d) and name.rpartition(".")[-1] == LAST_LAYER:
             nn.init.normal_(layer.weight, std=std)
+
+
+def start_from(model: nn.Module, recipe: Recipe) -> None:
+    """Gives a network all weights of `recipe.model.start` but those of its last layer, which knows other points, or other maps.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not one of heatpoint's, or of another network than the recipe's.
+    """
+    path = Path(recipe.model.start)
+    stored = ModelConfig(**read_header(path)["recipe"]["model"])
+    for name in ("backbone", "head"):
+        there, here = getattr(stored, name), getattr(recipe.model, name)
+        if there != here:
+            remedy = f"Give --{'model' if name == 'backbone' else name} {there}, or other weights."
+            raise ValueError(message("train", "--start", f"hold a network with {name} {here!r}", repr(there), remedy))
+    own = model.state_dict()
+    taken = {key: value for key, value in read_state(path).items() if LAST_LAYER not in key.split(".")}
+    if {key: value.shape for key, value in taken.items()} != {
+        key: value.shape for key, value in own.items() if LAST_LAYER not in key.split(".")
+    }:
+        remedy = "They come from another version of the network: train them again."
+        raise ValueError(message("train", "--start", "hold the tensors of the recipe's network", path, remedy))
+    model.load_state_dict({**own, **taken})
 
 
 def make_header(recipe: Recipe, skeleton: Skeleton, localizer: Localizer, grid: Grid, **more: Any) -> dict[str, Any]:
