@@ -26,7 +26,8 @@ from runs import SILENT
 
 METRICS = {
     "nme/inter_ocular", "nme/inter_pupil", "nme/box", "coco/AP", "coco/AP50", "coco/AP75", "coco/APM", "coco/APL", "coco/AR",
-    "coco/AR50", "coco/AR75", "coco/ARM", "coco/ARL", "oks/peak_correlation", "oks/mean", "mtfl/absolute_px", "mtfl/relative_percent",
+    "coco/AR50", "coco/AR75", "coco/ARM", "coco/ARL", "oks/peak_correlation", "oks/mean",
+    "mtfl/absolute_px", "mtfl/relative_percent",
     "space/mpjpe_mm", "space/pa_mpjpe_mm", "activations", "pck/head/0.5", "pck/head/0.1", "pckh/hrnet/0.1/mean",
     *(f"pckh/hrnet/0.5/{row}" for row in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "mean")),
     *(f"subsets/{tag}/nme/inter_ocular" for tag in ("pose", "expression", "illumination", "make-up", "occlusion", "blur")),
