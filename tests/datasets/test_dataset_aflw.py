@@ -225,7 +225,7 @@ def test_variables_that_do_not_fit(name: str, value: Any, text: str, tmp_path: P
 
 def test_missing_variable_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match="must hold the folder .*aflw, got no such folder. Get AFLWinfo_release"
+        FileNotFoundError, match="must hold the folder .*aflw, got no such folder. Set .* Get AFLWinfo_release"
     ):
         open_aflw(tmp_path, "test")
     root = tmp_path / "aflw"

@@ -100,7 +100,8 @@ def test_missing_and_empty_folders_and_unknown_splits(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         open_aflw2000(tmp_path, "test")
     folder = tmp_path / "aflw2000"
-    assert str(caught.value) == f"aflw2000: data root must hold the folder {folder}, got no such folder. {REMEDY}"
+    what = f"aflw2000: data root must hold the folder {folder}, got no such folder."
+    assert str(caught.value) == f"{what} Set HEATPOINT_DATA or --data-root to the folder that holds aflw2000/. {REMEDY}"
     folder.mkdir()
     with pytest.raises(ValueError) as empty:
         open_aflw2000(tmp_path, "test")

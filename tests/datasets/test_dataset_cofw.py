@@ -222,7 +222,7 @@ def test_wrong_boxes_of_cofw68(boxes: dict[str, np.ndarray], text: str, root68: 
 
 def test_missing_parts_of_cofw68(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match="must hold the folder .*cofw68, got no such folder. Get the annotations"
+        FileNotFoundError, match="must hold the folder .*cofw68, got no such folder. Set .* Get the annotations"
     ):
         open_cofw68(tmp_path, "test")
     (tmp_path / "cofw68").mkdir()
@@ -284,7 +284,9 @@ def test_variables_that_do_not_fit(tmp_path: Path, faces: Any) -> None:
 
 
 def test_missing_parts_of_cofw(tmp_path: Path, faces: Any) -> None:
-    with pytest.raises(FileNotFoundError, match="must hold the folder .*cofw, got no such folder. Get COFW in colour"):
+    with pytest.raises(
+        FileNotFoundError, match="must hold the folder .*cofw, got no such folder. Set .* Get COFW in colour"
+    ):
         open_cofw(tmp_path, "test")
     (tmp_path / "cofw").mkdir()
     with pytest.raises(

@@ -112,7 +112,10 @@ def test_missing_folders_and_unknown_splits(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         open_faces300vw(tmp_path, "test")
     folder = tmp_path / "faces300vw"
-    assert str(caught.value) == f"faces300vw: data root must hold the folder {folder}, got no such folder. {REMEDY}"
+    what = f"faces300vw: data root must hold the folder {folder}, got no such folder."
+    assert (
+        str(caught.value) == f"{what} Set HEATPOINT_DATA or --data-root to the folder that holds faces300vw/. {REMEDY}"
+    )
     write(folder, "001", [1])
     with pytest.raises(FileNotFoundError) as caught:
         open_faces300vw(tmp_path, "category_c")

@@ -252,7 +252,7 @@ def test_missing_folders_come_in_one_line_or_in_the_list(official: Path) -> None
     assert problems[2] == f"{official / 'helen/testset/296814969_3.pts'} must hold 68 points, got 66"
     assert problems[3].startswith("w300: split 'full' must hold the 689 faces of the official set, got 1. ")
     with pytest.raises(
-        FileNotFoundError, match="must hold the folder .*none/w300, got no such folder. Get 300-W from iBUG"
+        FileNotFoundError, match="must hold the folder .*none/w300, got no such folder. Set .* Get 300-W from iBUG"
     ):
         open_w300(make(official.parent / "none"), "full")
     with pytest.raises(

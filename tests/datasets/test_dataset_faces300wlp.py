@@ -106,7 +106,10 @@ def test_missing_and_empty_folders_and_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         open_faces300wlp(tmp_path, "train")
     folder = tmp_path / "faces300wlp"
-    assert str(caught.value) == f"faces300wlp: data root must hold the folder {folder}, got no such folder. {REMEDY}"
+    what = f"faces300wlp: data root must hold the folder {folder}, got no such folder."
+    assert (
+        str(caught.value) == f"{what} Set HEATPOINT_DATA or --data-root to the folder that holds faces300wlp/. {REMEDY}"
+    )
     (folder / "IBUG").mkdir(parents=True)
     with pytest.raises(ValueError) as empty:
         read_faces300wlp(folder, "IBUG")

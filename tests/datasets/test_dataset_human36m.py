@@ -16,7 +16,6 @@ from heatpoint.datasets.human36m import (
     DRIFTED,
     FROM_MPII,
     REMEDY,
-    SET_ROOT,
     mpii_as_human36m,
     open_human36m,
     read_human36m,
@@ -390,7 +389,8 @@ def test_a_root_can_be_wrong_in_other_ways(tmp_path: Path) -> None:
 
     folder, remedy = tmp_path / "human36m", f" {REMEDY}"
     for part in (folder, folder / "annotations", folder / "images"):
-        start = f" {SET_ROOT}" if part == folder else ""
+        holder = f"the folder that holds {folder.name}/."
+        start = f" Set HEATPOINT_DATA or --data-root to {holder}" if part == folder else ""
         expected = f"human36m: data root must hold the folder {part}, got no such folder.{start}{remedy}"
         assert text(FileNotFoundError, lambda: read_human36m(folder, "test")) == expected
         part.mkdir()

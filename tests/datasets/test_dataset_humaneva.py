@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from heatpoint.datasets.humaneva import REMEDY, SET_ROOT, MotionSet, open_humaneva, read_humaneva
+from heatpoint.datasets.humaneva import REMEDY, MotionSet, open_humaneva, read_humaneva
 from heatpoint.metrics.pose3d import mpjpe, pa_mpjpe
 
 FOLDER = "pose3d_humaneva15"
@@ -150,7 +150,8 @@ def test_a_root_can_be_wrong_in_other_ways(tmp_path: Path) -> None:
         read_humaneva(tmp_path / "no", "train")
     assert (
         str(absent.value)
-        == f"humaneva: data root must hold the folder {tmp_path / 'no'}, got no such folder. {SET_ROOT} {REMEDY}"
+        == f"humaneva: data root must hold the folder {tmp_path / 'no'}, got no such folder. Set HEATPOINT_DATA or "
+        f"--data-root to the folder that holds no/. {REMEDY}"
     )
     root = write(tmp_path / "set", good())
     with pytest.raises(FileNotFoundError) as lacking:

@@ -158,7 +158,7 @@ def test_missing_images_are_one_error(root: Path) -> None:
 
 def test_missing_folders_say_where_to_get_the_set(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match="must hold the folder .*wflw, got no such folder. Get images and annot"
+        FileNotFoundError, match="must hold the folder .*wflw, got no such folder. Set .* Get images and annot"
     ):
         open_wflw(tmp_path, "test")
     (tmp_path / "wflw").mkdir()

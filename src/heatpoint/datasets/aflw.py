@@ -52,7 +52,7 @@ def read_aflw(root: Path | str, split: str, *, problems: list[str] | None = None
         UserWarning: If the split has not the official number of faces.
     """
     check_split("aflw", split, COUNTS)
-    root = require_folder("aflw", Path(root), remedy=GET)
+    root = require_folder("aflw", Path(root), get=GET)
     folder = next((root / name for name in FOLDERS if (root / name).is_dir()), root / FOLDERS[0])
     path, folder = require_paths("aflw", [root / FILE, folder], None, remedy=GET)
     values = _variables(path)

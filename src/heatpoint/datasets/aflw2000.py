@@ -47,7 +47,7 @@ def read_aflw2000(root: Path | str, split: str, *, problems: list[str] | None = 
         ValueError: If the split is unknown; or, in one line, for all broken files and all images without one.
     """
     check_split("aflw2000", split, SPLITS)
-    root = require_folder("aflw2000", Path(root), remedy=REMEDY)
+    root = require_folder("aflw2000", Path(root), get=REMEDY)
     files = sorted(root.glob("*.mat"))
     found = [] if files else [f"{root} holds no .mat files"]
     stems = {path.stem for path in files}

@@ -39,6 +39,11 @@ from heatpoint.skeleton import Skeleton, load_skeleton
 SPLITS = {"train": "train2017", "val": "val2017", "test": "val2017", "detected": "val2017"}
 DETECTIONS = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
 IMAGES_REMEDY = "Check image_root, the folder in which every file_name begins."
+GET = (
+    "Get the 2017 images and annotations from cocodataset.org; the folder must hold train2017/, val2017/ and "
+    "annotations/person_keypoints_train2017.json and …_val2017.json, and for detected boxes "
+    "person_detection_results/COCO_val2017_detections_AP_H_56_person.json, published beside HRNet's code."
+)
 DETECTED_REMEDY = (
     "A detection is an object of image_id, category_id, bbox (x, y, w, h) and score; annotations name its image."
 )
@@ -169,7 +174,7 @@ def open_coco(data_root: Path | str | None, split: str, *, problems: list[str] |
     annotated ones. Images lie in train2017/ and val2017/, or in these folders of images/.
     """
     check_split("coco", split, SPLITS)
-    root, folder = require_folder("coco", resolve_data_root(data_root) / "coco"), SPLITS[split]
+    root, folder = require_folder("coco", resolve_data_root(data_root) / "coco", get=GET), SPLITS[split]
     annotations = root / f"annotations/person_keypoints_{folder}.json"
     nested = root / "images" / folder
     image_root = nested if nested.is_dir() else root / folder

@@ -56,7 +56,7 @@ def read_cofw(root: Path | str, split: str, *, problems: list[str] | None = None
         UserWarning: If the split has not the official number of faces.
     """
     check_split("cofw", split, COUNTS)
-    root = require_folder("cofw", Path(root), remedy=GET)
+    root = require_folder("cofw", Path(root), get=GET)
     (path,) = require_paths("cofw", [root / FILES[split]], None, remedy=GET)
     images, points, boxes = VARIABLES[split]
     numbers, corners = _numbers(path, points, boxes)

@@ -91,7 +91,7 @@ def read_cofw68(root: Path | str, split: str = "test", *, problems: list[str] | 
         UserWarning: If there is not the official number of faces.
     """
     check_split("cofw68", split, ("test",))
-    root = require_folder("cofw68", Path(root), remedy=GET)
+    root = require_folder("cofw68", Path(root), get=GET)
     beside = root.parent / "cofw" / IMAGES
     (path,) = require_paths("cofw68", [beside if beside.is_file() else root / IMAGES], None, remedy=GET)
     found: list[str] = []

@@ -55,7 +55,7 @@ def read_faces300vw(root: Path | str, split: str, *, problems: list[str] | None 
         ValueError: If the split is unknown; or, in one line, for all broken files, frames without an image and videos.
     """
     check_split(NAME, split, SPLITS)
-    root = require_folder(NAME, Path(root), remedy=REMEDY)
+    root = require_folder(NAME, Path(root), get=REMEDY)
     clips = [clip for clip in SPLITS[split] if (root / clip / "annot").is_dir()]
     if not clips:
         rule = f"hold a clip of the split {split} ({', '.join(SPLITS[split][:3])}, …)"

@@ -37,6 +37,10 @@ TAGS = {
 }
 IMAGE_ENDINGS = (".jpg", ".png", ".jpeg")
 REMEDY = "Correct or remove what is named, or copy the set again."
+PARTS = (
+    "Get 300-W from iBUG (ibug.doc.ic.ac.uk/resources/300-W); the folder must hold helen/trainset/, helen/testset/ and afw/, "
+    "with a .pts file beside each image."
+)
 W300_REMEDY = (
     "Get 300-W from iBUG (ibug.doc.ic.ac.uk/resources/300-W); the folder must hold afw/, helen/trainset/, helen/testset/, "
     "lfpw/trainset/, lfpw/testset/ and ibug/, and for the private test 300W/01_Indoor/ and 300W/02_Outdoor/, with a .pts "
@@ -83,7 +87,7 @@ def read_faces300w(root: Path | str, split: str, *, problems: list[str] | None =
             all images without a file.
     """
     check_split("faces300w", split, SPLITS)
-    root = require_folder("faces300w", Path(root))
+    root = require_folder("faces300w", Path(root), get=PARTS)
     folders = [require_folder("faces300w", root / folder, remedy=REMEDY) for folder in SPLITS[split]]
     samples, found, _ = _read_folders(root, folders, tags={})
     settle("faces300w", found, problems, REMEDY)
@@ -115,7 +119,7 @@ def read_w300(root: Path | str, split: str, *, problems: list[str] | None = None
         UserWarning: If the split has not the official number of faces.
     """
     check_split("w300", split, W300_SPLITS)
-    root = require_folder("w300", Path(root), remedy=W300_REMEDY)
+    root = require_folder("w300", Path(root), get=W300_REMEDY)
     folders = require_paths("w300", [root / folder for folder in W300_SPLITS[split]], problems, remedy=W300_REMEDY)
     samples, found, count = _read_folders(root, folders, tags=TAGS)
     settle("w300", found, problems, REMEDY)

@@ -66,7 +66,7 @@ def read_faces300wlp(
     """
     check_split(NAME, split, SPLITS)
     one_of(NAME, "points", points, VARIABLES)
-    root = require_folder(NAME, Path(root), remedy=REMEDY)
+    root = require_folder(NAME, Path(root), get=REMEDY)
     samples: list[Sample] = []
     found: list[str] = []
     for folder in SPLITS[split]:

@@ -48,7 +48,6 @@ DRIFTED = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact
 SHOULDERS = (11, 14)
 # For every point of human36m18 the MPII point that stands for it in mixed training; torso and nose have none.
 FROM_MPII = (6, 2, 1, 0, 3, 4, 5, None, 8, None, 9, 13, 14, 15, 12, 11, 10, 7)
-SET_ROOT = "Set HEATPOINT_DATA or --data-root to the folder that holds human36m/."
 REMEDY = (
     "Get the set from vision.imar.ro/human3.6m (registration) and its parsed annotations as in 3DMPPE_POSENET_RELEASE: "
     "annotations/Human36M_subject{1,5,6,7,8,9,11}_{data,camera,joint_3d}.json beside images/s_01_act_02_subact_01_ca_01/…"
@@ -98,7 +97,7 @@ def read_human36m(
     """
     check_split("human36m", split, SPLITS)
     one_of("human36m", "protocol", str(protocol), [str(number) for number in SUBJECTS])
-    root = require_folder("human36m", Path(root), remedy=f"{SET_ROOT} {REMEDY}")
+    root = require_folder("human36m", Path(root), get=REMEDY)
     folder = require_folder("human36m", root / "annotations", remedy=REMEDY)
     require_folder("human36m", root / "images", remedy=REMEDY)
     subjects = SUBJECTS[protocol][split]

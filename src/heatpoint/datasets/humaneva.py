@@ -26,7 +26,6 @@ SPLITS = {"train": "train.npz", "test": "validate.npz", "validate": "validate.np
 NAME = re.compile(r"(S\d+)\|(.+)\|(3d|2d_(.+))")
 NUM_POINTS = 15
 MILLIMETRES = 1000.0
-SET_ROOT = "Set HEATPOINT_DATA or --data-root to the folder that holds pose3d_humaneva15/."
 REMEDY = (
     "The folder holds cameras.json, train.npz and validate.npz with arrays 'S1|Walking 1 chunk0|3d' (T, 15, 3) in metres and "
     "'…|2d_C1' (T, 15, 2) in pixels; copy them again, or make them from the motion files of humaneva.is.tue.mpg.de."
@@ -91,7 +90,7 @@ def read_humaneva(root: Path | str, split: str, *, problems: list[str] | None = 
         ValueError: If the split is unknown or a file is not of its kind; or, in one line, for all broken records.
     """
     check_split("humaneva", split, SPLITS)
-    root = require_folder("humaneva", Path(root), remedy=f"{SET_ROOT} {REMEDY}")
+    root = require_folder("humaneva", Path(root), get=REMEDY)
     missing = [str(root / file) for file in ("cameras.json", SPLITS[split]) if not (root / file).is_file()]
     if missing:
         raise FileNotFoundError(message("humaneva", "files", "exist", ", ".join(missing) + ", missing", REMEDY))

@@ -39,7 +39,7 @@ def read_lapa(root: Path | str, split: str, *, problems: list[str] | None = None
         ValueError: If the split is unknown; or, in one line, for all broken files and all images without points.
     """
     check_split("lapa", split, SPLITS)
-    folder = require_folder("lapa", Path(root), remedy=REMEDY) / split
+    folder = require_folder("lapa", Path(root), get=REMEDY) / split
     landmarks, images = (require_folder("lapa", folder / name, remedy=REMEDY) for name in ("landmarks", "images"))
     files = sorted(landmarks.glob("*.txt"))
     found = [] if files else [f"{landmarks} holds no .txt files"]

@@ -23,6 +23,7 @@ SPLITS = ("train", "test")
 NUM_POINTS = 14
 # Images were scaled after they were labelled: a label on the border may come out a pixel or two beyond it.
 OUTSIDE = 5.0
+GET = "Get LSP or LSPET from its authors (sam.johnson.io/research/lsp.html, lspet.html)."
 REMEDY = (
     "The folder must hold joints.mat, images/im00001.jpg … and, for a division of one's own, train.txt and test.txt."
 )
@@ -61,7 +62,7 @@ def read_lspet(root: Path | str, split: str, *, problems: list[str] | None = Non
         ValueError: If the split is not one of the set's; or, in one line, for all that is wrong.
     """
     check_split("lspet", split, SPLITS)
-    root = require_folder("lspet", Path(root))
+    root = require_folder("lspet", Path(root), get=f"{GET} {REMEDY}")
     images = require_folder("lspet", root / "images", remedy=REMEDY)
     joints = _read_joints(root / "joints.mat")
     names, source = _names(root, split, joints)

@@ -28,6 +28,10 @@ from heatpoint.skeleton import load_skeleton
 SPLITS = {"train": "train", "valid": "valid", "test": "valid", "trainval": "trainval"}
 RELEASE = "mpii_human_pose_v1_u12_1.mat"
 REMEDY = "A person is an object of image, joints (16 x 2), joints_vis (16), center (x, y) and scale, as published beside HRNet."
+GET = (
+    "Get the images from human-pose.mpi-inf.mpg.de and the annotations from there or beside HRNet's code; the folder must hold "
+    f"images/ and annot/ (train.json, valid.json, gt_valid.mat), or images/ and {RELEASE}."
+)
 FOLDER_REMEDY = (
     f"The folder must hold images/ and annot/ (train.json, valid.json, gt_valid.mat), or images/ and {RELEASE}."
 )
@@ -46,7 +50,7 @@ def read_mpii(root: Path | str, split: str, *, problems: list[str] | None = None
         ValueError: If the split is unknown; or, in one line, for all broken records.
     """
     check_split("mpii", split, SPLITS)
-    root = require_folder("mpii", Path(root))
+    root = require_folder("mpii", Path(root), get=GET)
     images = require_folder("mpii", root / "images", remedy=FOLDER_REMEDY)
     path, heads = root / "annot" / f"{SPLITS[split]}.json", root / "annot" / f"gt_{SPLITS[split]}.mat"
     if path.is_file():

@@ -11,6 +11,10 @@ from heatpoint.datasets.sample import PointSet, Sample, check_split, report, req
 from heatpoint.skeleton import load_skeleton
 
 LISTS = {"train": "training.txt", "test": "testing.txt"}
+GET = (
+    "Get MTFL from mmlab.ie.cuhk.edu.hk/projects/TCDCN.html; the folder must hold training.txt and testing.txt beside AFLW/, "
+    "lfw_5590/ and net_7876/."
+)
 REMEDY = "A line is: path, x1 … x5, y1 … y5, four attributes, and optionally original and present width and height."
 
 
@@ -31,7 +35,7 @@ def read_mtfl(root: Path | str, split: str, *, problems: list[str] | None = None
         ValueError: If the split is unknown; or for all broken lines of the list, in one line.
     """
     check_split("mtfl", split, LISTS)
-    root = require_folder("mtfl", Path(root))
+    root = require_folder("mtfl", Path(root), get=GET)
     path = root / LISTS[split]
     if not path.is_file():
         raise FileNotFoundError(f"mtfl: data root must hold the list {path}, got no such file. Copy the set again.")

@@ -178,10 +178,18 @@ def resolve_data_root(data_root: Path | str | None = None) -> Path:
     return Path(root)
 
 
-def require_folder(function: str, folder: Path, *, remedy: str = "") -> Path:
-    """Returns `folder`; raises FileNotFoundError, saying what to do, if it does not exist."""
+def require_folder(function: str, folder: Path, *, remedy: str = "", get: str = "") -> Path:
+    """Returns `folder`; raises FileNotFoundError, saying what to do, if it does not exist.
+
+    Args:
+        function: Who asks.
+        folder: The folder.
+        remedy: What to do; "" says what to set, for the folder of a set.
+        get: After that: where the set can be had and how its folder must look.
+    """
     if not folder.is_dir():
         remedy = remedy or f"Set HEATPOINT_DATA or --data-root to the folder that holds {folder.name}/."
+        remedy = f"{remedy} {get}".strip()
         raise FileNotFoundError(message(function, "data root", f"hold the folder {folder}", "no such folder", remedy))
     return folder
 

@@ -42,7 +42,7 @@ def read_wflw(root: Path | str, split: str, *, problems: list[str] | None = None
         UserWarning: If the split has not the official number of faces.
     """
     check_split("wflw", split, COUNTS)
-    root = require_folder("wflw", Path(root), remedy=GET)
+    root = require_folder("wflw", Path(root), get=GET)
     path, folder = require_paths("wflw", [root / LISTS.format(split), root / "WFLW_images"], None, remedy=GET)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
