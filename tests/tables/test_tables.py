@@ -279,8 +279,10 @@ def test_small_rows_and_columns_can_be_renamed_and_left_out() -> None:
     assert (table.rows, table.columns) == (("1",), ("y",))
     assert table.cells[0].source.recipe == "b"
     assert table.cells[0].source.changes == {"data.input": 64, "data.limit": 2}
+    assert table.cells[0].published is None  # It is not what the paper measured.
     assert table.cell("2", "y") is None
-    assert table_from_dict("t/1", values, scale="paper").cell("2", "x") is not None
+    paper = table_from_dict("t/1", values, scale="paper")
+    assert [cell.published for cell in paper.cells] == [1.0, 2.0]
 
 
 def test_the_verb_lists_plans_and_fills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,7 +145,7 @@ def table_from_dict(name: str, values: Mapping[str, Any], *, scale: str) -> Tabl
 
     Rows and columns are objects with a "name" and any fields of `Source`; "small" holds what differs at that scale, or null
     where the scale has no such row or column. Later words win: table, row, column, then the same three at the scale;
-    "changes" are merged.
+    "changes" are merged. What has another "name" at the scale has no published value there.
 
     Raises:
         ValueError: If a key is unknown or the numbers do not fit rows and columns.
@@ -164,7 +164,10 @@ def table_from_dict(name: str, values: Mapping[str, Any], *, scale: str) -> Tabl
             if scale == "small":
                 parts += [values.get("small", {}), row.get("small", {}), column.get("small", {})]
             if all(part is not None for part in parts):
-                cells.append(Cell(_name(row, scale), _name(column, scale), _source(name, parts), value))
+                names = _name(row, scale), _name(column, scale)
+                # What has another name at this scale is something else than what the paper measured.
+                is_same = names == (str(row["name"]), str(column["name"]))
+                cells.append(Cell(*names, _source(name, parts), value if is_same else None))
     kept = {(cell.row, cell.column) for cell in cells}
     return Table(
         name=name,
