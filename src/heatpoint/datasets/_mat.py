@@ -108,7 +108,7 @@ def _read_old(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
         from scipy.io import loadmat
 
         wanted = None if names is None else list(names)
-        return dict(loadmat(str(path), appendmat=False, variable_names=wanted))
+        return dict(loadmat(str(path), appendmat=False, variable_names=wanted, spmatrix=False))
 
     found = {name: value for name, value in _guarded(path, load).items() if not name.startswith("__")}
     if names is not None and set(names) - set(found):
