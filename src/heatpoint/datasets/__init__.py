@@ -1,4 +1,4 @@
-"""Datasets: one file each, all yielding the same `Sample`; `DATASETS` names the readers."""
+"""Datasets: one file each, yielding `Sample`, `Scan` or `Cloud`; `DATASETS`, `SCANS` and `CLOUDS` name the readers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from heatpoint.datasets.sample import (
     require_folder,
     resolve_data_root,
 )
+from heatpoint.datasets.scan import Scan, ScanSet, load_scan
 from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
 from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
 from heatpoint.datasets.wflw import open_wflw, read_wflw
@@ -59,12 +60,18 @@ DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
     "wflw": open_wflw,
 }
 
+SCANS: dict[str, Callable[..., ScanSet]] = {}
+
 __all__ = [
     "DATASETS",
+    "SCANS",
     "PointSet",
     "Sample",
+    "Scan",
+    "ScanSet",
     "grouped_split",
     "load_image",
+    "load_scan",
     "mpii_as_human36m",
     "open_humaneva",
     "read_aflw",
