@@ -1,6 +1,7 @@
 """From a sample to the network's input: the crop, one-matrix augmentation, anti-aliased warp, changes of colour."""
 
 from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
+from heatpoint.transforms.clouds import CloudAugmentation, CloudExample, make_cloud_example
 from heatpoint.transforms.depth import depth_to_input, depth_to_mm
 from heatpoint.transforms.example import POLICIES, Example, box_of, make_example
 from heatpoint.transforms.warp import warp
@@ -8,12 +9,15 @@ from heatpoint.transforms.warp import warp
 __all__ = [
     "POLICIES",
     "Augmentation",
+    "CloudAugmentation",
+    "CloudExample",
     "Example",
     "augment_frame",
     "box_of",
     "depth_to_input",
     "depth_to_mm",
     "erase",
+    "make_cloud_example",
     "make_example",
     "photometric",
     "warp",
