@@ -19,8 +19,8 @@ from heatpoint.recipes.changes import changed
 from heatpoint.skeleton import load_skeleton
 from heatpoint.training import Machine, fit
 from heatpoint.training.data import ExampleDataset, collate
-from heatpoint.training.evaluation import locate_set
-from heatpoint.training.module import weights_of
+from heatpoint.training.image_scores import locate_set
+from heatpoint.training.images import weights_of
 from heatpoint.training.scoring import scores_of
 from heatpoint.training.weights import build_model, load_weights, make_header, save_weights
 from runs import SILENT

@@ -20,7 +20,7 @@ from heatpoint.tables.filling import metric_of
 from heatpoint.tables.printing import missing, to_dict, to_markdown
 from heatpoint.tables.published import PUBLISHED, published_model
 from heatpoint.tables.table import table_from_dict
-from heatpoint.training import evaluate
+from heatpoint.training import evaluate, images
 from heatpoint.training.weights import load_weights, read_header, save_weights
 from runs import SILENT
 
@@ -226,7 +226,7 @@ def test_a_set_to_mix_in_is_asked_for_before_training(tmp_path: Path, monkeypatc
         if data.dataset == "mpii":
             raise FileNotFoundError(f"mpii {split} is missing")
 
-    monkeypatch.setattr(jobs, "read_split", read)
+    monkeypatch.setattr(images.examples, "read_split", read)
     filled = fill(load_table("sampling-argmax/4"), seeds=(0,), out=tmp_path, console=SILENT)
     assert missing(filled) == ["mpii train is missing (12 cells)"]
     assert list(tmp_path.iterdir()) == []

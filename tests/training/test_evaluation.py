@@ -18,8 +18,9 @@ from heatpoint.metrics.functional import pearson_correlation
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
 from heatpoint.training import evaluate, load_weights
-from heatpoint.training.evaluation import OWN, Found, localizers_for, scores_of
+from heatpoint.training.evaluation import OWN, localizers_for
 from heatpoint.training.locating import locate, to_image
+from heatpoint.training.scoring import Found, scores_of
 
 EYES = Skeleton(
     ("left", "right", "nose"),

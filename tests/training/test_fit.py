@@ -189,7 +189,7 @@ def broken_set(tmp_path: Path) -> PointSet:
         ({"dataset": "face300w"}, {}, r"Did you mean faces300w or"),
         ({"test_split": "nope"}, {}, r"split must be one of"),
         ({"normalizer": "eyes"}, {}, r"train: normalizer must be one of"),
-        ({"limit": 1}, {}, r"leave at least one image to train on and one to validate with, got 1 and 0"),
+        ({"limit": 1}, {}, r"leave at least one of the images to train on and one to validate with, got 1 and 0"),
         ({}, {"accelerator": "abacus"}, r"train: --accelerator must be one of auto, cpu, .*got 'abacus'"),
         ({}, {"strategy": "abacus"}, r"train: Machine\(.*'abacus'.*\) does not suit this machine"),
         ({}, {"precision": "bf16-true"}, r"--precision must be one of .*'bf16-true'\. Did you mean bf16-mixed"),

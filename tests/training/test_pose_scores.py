@@ -12,9 +12,9 @@ import torch
 from heatpoint.cli.printing import make_console, print_scores
 from heatpoint.datasets import PointSet, Sample
 from heatpoint.skeleton import load_skeleton
-from heatpoint.training.data import limited
 from heatpoint.training.pose_scores import PoseRule
 from heatpoint.training.scoring import Found, scores_of
+from heatpoint.training.sets import limited
 
 COCO = load_skeleton("coco17")
 PIXELS = np.zeros((9, 9, 3), dtype=np.uint8)

@@ -12,8 +12,9 @@ import torch
 
 from heatpoint.datasets import PointSet, synthetic_faces
 from heatpoint.recipes import DataConfig
-from heatpoint.training.data import EpochSampler, ExampleDataset, hold_out, make_loader, read_split
+from heatpoint.training.data import ExampleDataset, collate, read_split
 from heatpoint.training.datamodule import PointDataModule
+from heatpoint.training.sets import EpochSampler, hold_out, make_loader
 from heatpoint.transforms import Augmentation, Example
 from runs import tiny
 
@@ -105,7 +106,7 @@ def test_workers_make_the_same_batches(faces: PointSet) -> None:
     def batches(workers: int) -> list[torch.Tensor]:
         dataset = ExampleDataset(faces, DATA, augmentation=Augmentation(), seed=1)
         sampler = EpochSampler(len(dataset), seed=1)
-        loader = make_loader(dataset, sampler, batch_size=3, workers=workers)
+        loader = make_loader(dataset, sampler, collate=collate, batch_size=3, workers=workers)
         found = [batch.images for batch in loader]
         sampler.set_epoch(1)
         return found + [batch.images for batch in loader]
@@ -119,7 +120,9 @@ def test_a_batch_carries_what_takes_points_back(faces: PointSet) -> None:
     from heatpoint.training.locating import to_image
 
     dataset = ExampleDataset(faces, DATA)
-    batch = next(iter(make_loader(dataset, EpochSampler(7, seed=0, shuffle=False), batch_size=7, workers=0)))
+    batch = next(
+        iter(make_loader(dataset, EpochSampler(7, seed=0, shuffle=False), collate=collate, batch_size=7, workers=0))
+    )
     truth = np.stack([sample.points for sample in faces.samples])
     # float32 coordinates below 64 have steps of 4e-6, and the matrices shrink by less than 4.
     np.testing.assert_allclose(to_image(batch.points, batch.matrices).numpy(), truth, atol=1e-4)

@@ -20,9 +20,10 @@ from heatpoint.models import make_model
 from heatpoint.recipes import RECIPES, Recipe
 from heatpoint.support import Grid
 from heatpoint.training import evaluate, fit
-from heatpoint.training.data import Batch, EpochSampler, ExampleDataset, make_loader
+from heatpoint.training.data import Batch, ExampleDataset, collate
+from heatpoint.training.images import weights_of
 from heatpoint.training.locating import locate
-from heatpoint.training.module import weights_of
+from heatpoint.training.sets import EpochSampler, make_loader
 from heatpoint.training.space import relative_depths, relative_errors, space_of, space_scores, to_camera
 from heatpoint.training.weights import build_model
 from runs import SILENT
@@ -90,7 +91,9 @@ def test_predictions_have_depths(run: Any) -> None:
     assert len(predictor(sample.image)) == 1
     # The same as the evaluation locates.
     dataset = ExampleDataset(synthetic_bodies(1, split="test"), predictor.trained.recipe.data)
-    batch = next(iter(make_loader(dataset, EpochSampler(1, seed=0, shuffle=False), batch_size=1, workers=0)))
+    batch = next(
+        iter(make_loader(dataset, EpochSampler(1, seed=0, shuffle=False), collate=collate, batch_size=1, workers=0))
+    )
     swap = predictor.trained.skeleton.swap
     z = locate(predictor.trained.model, {"": predictor.trained.localizer}, batch.images, swap=swap)[""].points[0, :, 2]
     np.testing.assert_allclose(
@@ -104,7 +107,7 @@ def test_every_localizer_trains_a_volume_for_one_step(name: str) -> None:
     model, grid = build_model(recipe, 17)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
     dataset = ExampleDataset(synthetic_bodies(4), recipe.data)
-    batch = next(iter(make_loader(dataset, EpochSampler(4, seed=0), batch_size=4, workers=0)))
+    batch = next(iter(make_loader(dataset, EpochSampler(4, seed=0), collate=collate, batch_size=4, workers=0)))
     assert batch.points.shape == (4, 17, 3)
     loss = localizer.loss(model(batch.images), batch.points, weight=weights_of(batch))
     loss.backward()

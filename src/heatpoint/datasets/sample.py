@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -233,9 +233,24 @@ def report(function: str, problems: Sequence[str], remedy: str) -> str:
     return f"{function}: {'; '.join(problems[:5])}{more}. {remedy}"
 
 
+class Grouped(Protocol):
+    """What `grouped_split` looks at."""
+
+    @property
+    def key(self) -> str:
+        """Name of the sample within its set."""
+
+    @property
+    def group(self) -> str:
+        """What must not be divided; "" means the sample alone."""
+
+
+AnySample = TypeVar("AnySample", bound=Grouped)
+
+
 def grouped_split(
-    samples: Sequence[Sample], *, fraction: float, seed: int = 0
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    samples: Sequence[AnySample], *, fraction: float, seed: int = 0
+) -> tuple[tuple[AnySample, ...], tuple[AnySample, ...]]:
     """Holds out about a share of the samples, never dividing a group (the faces of one photograph).
 
     Whole groups are drawn in an order given by `seed` and the groups' names alone, until the share is reached, so the

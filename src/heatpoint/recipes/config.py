@@ -6,9 +6,9 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from heatpoint._checks import message, missing_package, unknown_name
+from heatpoint._checks import message, missing_package, one_of, unknown_name
 from heatpoint.transforms import Augmentation
 
 try:
@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, and how objects are cut out of them."""
+
+    task: ClassVar[str] = "image"
 
     dataset: str = "faces300w"
     """Name of the data set (heatpoint.datasets.DATASETS)."""
@@ -142,26 +144,60 @@ class OptimizationConfig:
         return float(f"{self.learning_rate * self.decay**passed:.12g}")
 
 
+class Kind(NamedTuple):
+    """The types that recipes for one kind of data are made of."""
+
+    data: type[Any]
+    model: type[Any]
+    augmentation: type[Any]
+
+
+KINDS: dict[str, Kind] = {
+    "image": Kind(DataConfig, ModelConfig, Augmentation),
+}
+
+
+def kind_of(task: str) -> Kind:
+    """The types of recipes for a task; raises ValueError if there is no such task."""
+    one_of("Recipe", "task", task, KINDS)
+    return KINDS[task]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One row of a table of results: data, network, localizer, augmentation, optimisation, seed.
 
-    A frozen value: `dataclasses.replace` makes the neighbouring row. `to_dict` is stored in every checkpoint.
+    A frozen value: `dataclasses.replace` makes the neighbouring row. `to_dict` is stored in every checkpoint. Data, network and
+    augmentation are of one kind, see `KINDS`: DataConfig, ModelConfig and Augmentation are those of images.
     """
 
     name: str
     localizer: str
     localizer_options: dict[str, Any] = field(default_factory=dict)
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    data: Any = field(default_factory=DataConfig)
+    model: Any = field(default_factory=ModelConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Any = field(default_factory=Augmentation)
     seed: int = 0
     note: str = ""
 
+    def __post_init__(self) -> None:
+        kind = kind_of(self.task)
+        for name, expected in (("data", kind.data), ("model", kind.model), ("augmentation", kind.augmentation)):
+            given = type(getattr(self, name))
+            if given is not expected:
+                rule = f"be a {expected.__name__}, as the data are for a task {self.task!r}"
+                raise TypeError(message("Recipe", name, rule, given.__name__))
+
+    @property
+    def task(self) -> str:
+        """What kind of data it is for, a name in `KINDS`: that of its `data`."""
+        found: str = getattr(self.data, "task", "")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON would hold it."""
-        found: dict[str, Any] = _plain(dataclasses.asdict(self))
+        found: dict[str, Any] = _plain({"task": self.task, **dataclasses.asdict(self)})
         return found
 
     @classmethod
@@ -171,7 +207,10 @@ class Recipe:
         Raises:
             ValueError: If a field is unknown, which names the nearest.
         """
-        found: Recipe = _build(cls, values, "Recipe")
+        values = dict(values)
+        kind = kind_of(values.pop("task", DataConfig.task))
+        hints = {"data": kind.data, "model": kind.model, "augmentation": kind.augmentation}
+        found: Recipe = _build(cls, values, "Recipe", hints)
         return found
 
 
@@ -202,8 +241,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(cls)
+def _build(cls: type[Any], values: dict[str, Any], where: str, known: dict[str, Any] | None = None) -> Any:
+    hints = {**typing.get_type_hints(cls), **(known or {})}
     names = [f.name for f in dataclasses.fields(cls)]
     arguments = {}
     for key, value in values.items():

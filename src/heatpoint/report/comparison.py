@@ -16,9 +16,10 @@ from rich.table import Table
 from heatpoint.datasets import PointSet
 from heatpoint.frames import FloatArray
 from heatpoint.recipes import Recipe
-from heatpoint.training.evaluation import OWN, locate_set
+from heatpoint.training.evaluation import OWN
 from heatpoint.training.files import write_bytes
 from heatpoint.training.fitting import fit
+from heatpoint.training.image_scores import locate_set
 from heatpoint.training.weights import Trained, load_weights
 
 COLUMNS = ("error, px", "NME, %", "correlation", "seconds")

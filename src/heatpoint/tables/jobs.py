@@ -17,10 +17,10 @@ from heatpoint.recipes.changes import changed
 from heatpoint.tables.published import check_weights, published_model
 from heatpoint.tables.table import Source, comparable
 from heatpoint.training import Machine, evaluate, fit
-from heatpoint.training.data import fingerprint, read_split
 from heatpoint.training.evaluation import OWN, SCORING
 from heatpoint.training.files import write_json
 from heatpoint.training.machine import is_first_process
+from heatpoint.training.tasks import task_of
 from heatpoint.training.weights import read_header
 
 MODEL, RECIPE, SCORES, NUMBERS = "model.safetensors", "recipe.json", "scores.json", "numbers.json"
@@ -139,7 +139,8 @@ class Jobs:
         key = (recipe.data.dataset, split, recipe.data.limit)
         if key not in self.sets:
             try:
-                self.sets[key] = fingerprint(read_split(recipe.data, self.data_root, split))
+                task = task_of(recipe)
+                self.sets[key] = task.fingerprint(task.read_split(recipe.data, self.data_root, split))
             except FileNotFoundError:
                 self.sets[key] = ""
         return self.sets[key] not in ("", known.get("samples"))
@@ -154,11 +155,12 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
 
 def _missing_data(recipe: Recipe, data_root: Path | None) -> str:
     """What the recipe's data lack, in the words of their reader, which say where to get them and how the folder must look."""
+    read_split = task_of(recipe).read_split
     try:
         for split in dict.fromkeys(("train", recipe.data.test_split)):
             if split:
                 read_split(recipe.data, data_root, split)
-        if recipe.data.mixed_dataset:
+        if getattr(recipe.data, "mixed_dataset", ""):
             read_split(replace(recipe.data, dataset=recipe.data.mixed_dataset), data_root, "train")
     except FileNotFoundError as error:
         return str(error)

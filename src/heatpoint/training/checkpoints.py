@@ -82,12 +82,13 @@ class RunFiles(Checkpoint):
             raise TypeError(f"RunFiles: module must be a PointModule, got {type(pl_module).__name__}.")
         metrics = trainer.callback_metrics
         # Without validation the last epoch is the best there is.
-        value = float(metrics[pl_module.monitor]) if pl_module.monitor in metrics else None
+        key = pl_module.monitor.key
+        value = float(metrics[key]) if key in metrics else None
         self.history.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 "train_loss": float(metrics["train_loss"]),
-                **({} if value is None else {pl_module.monitor: value}),
+                **({} if value is None else {key: value}),
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "seconds": round(self.seconds, 4),
             }
@@ -109,7 +110,7 @@ class RunFiles(Checkpoint):
     def save(self, module: PointModule, name: str) -> None:
         """Writes the module's weights with their header."""
         epoch = int(self.history[-1]["epoch"])
-        scores = {key: value for key, value in self.history[-1].items() if key in ("epoch", module.monitor)}
+        scores = {key: value for key, value in self.history[-1].items() if key in ("epoch", module.monitor.key)}
         scores["epoch"] = epoch
         header = make_header(module.recipe, module.skeleton, module.localizer, module.grid, scores=scores)
         save_weights(self.out / name, module.model.state_dict(), header)

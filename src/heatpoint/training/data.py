@@ -1,25 +1,24 @@
-"""From samples to batches: reading, the hold-out, decoded images in memory, and an order that depends on (seed, epoch) alone."""
+"""From images to batches: reading, decoded images in memory, augmented examples."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import one_of
 from heatpoint.datasets import (
     DATASETS,
     PointSet,
-    grouped_split,
     load_image,
     resolve_data_root,
     synthetic_bodies,
@@ -29,13 +28,13 @@ from heatpoint.datasets import Sample as FaceSample
 from heatpoint.datasets.sample import Body, _is_truncated
 from heatpoint.recipes.config import DataConfig
 from heatpoint.training.normalizing import default_normalizer, distances
-from heatpoint.training.seeding import AUGMENTATION, ORDER, numpy_generator
+from heatpoint.training.seeding import AUGMENTATION, numpy_generator
+from heatpoint.training.sets import limited
 from heatpoint.training.space import Space, space_of
 from heatpoint.transforms import Augmentation, Example, box_of, make_example
 
 # The data sets that need no files.
 RENDERED = {"synthetic_faces": synthetic_faces, "synthetic_bodies": synthetic_bodies}
-HOLD_OUT_SEED = 0  # The same validation images for every seed of a recipe, so that seeds can be compared.
 
 
 class Batch(NamedTuple):
@@ -94,37 +93,6 @@ def fingerprint(point_set: PointSet) -> str:
         digest.update(f"{sample.key}{sample.box}".encode())
         digest.update(sample.points.tobytes() + sample.visible.tobytes())
     return digest.hexdigest()
-
-
-def limited(point_set: PointSet, limit: int) -> PointSet:
-    """The first so many samples of a set, and what is annotated in their images; 0 is all."""
-    if not limit or limit >= len(point_set):
-        return point_set
-    samples = point_set.samples[:limit]
-    # Average precision counts every annotation: people in images that nobody looks at would all be missed.
-    shown = {sample.ids.get("image_id") for sample in samples}
-    annotations = tuple(record for record in point_set.annotations if record["image_id"] in shown)
-    return replace(point_set, samples=samples, annotations=annotations)
-
-
-def drawn(point_set: PointSet, number: int, *, seed: int = 0) -> PointSet:
-    """So many samples of a set, the same ones on every machine; a greater number holds a smaller one's. 0 is all.
-
-    Raises:
-        ValueError: If the set has fewer.
-    """
-    if not number:
-        return point_set
-    if number > len(point_set):
-        raise ValueError(message("train", "train_limit", f"be at most the {len(point_set)} training samples", number))
-    order = numpy_generator(seed, ORDER).permutation(len(point_set))[:number]
-    return replace(point_set, samples=tuple(point_set.samples[i] for i in sorted(order)))
-
-
-def hold_out(point_set: PointSet, fraction: float) -> tuple[PointSet, PointSet]:
-    """Splits a set into training and validation, the same way for every seed; faces of one photograph stay together."""
-    kept, held = grouped_split(point_set.samples, fraction=fraction, seed=HOLD_OUT_SEED)
-    return replace(point_set, samples=kept), replace(point_set, samples=held, split="validation")
 
 
 def check_samples(point_set: PointSet, data: DataConfig) -> None:
@@ -213,36 +181,6 @@ class ExampleDataset(Dataset[Measured]):
         return sample
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index). The order depends on (seed, epoch) alone; each rank takes its share of equal length.
-
-    >>> sampler = EpochSampler(5, seed=0, rank=1, world_size=2)
-    >>> sampler.set_epoch(3)
-    >>> len(sampler), [epoch for epoch, _ in sampler]
-    (3, [3, 3, 3])
-    """
-
-    def __init__(self, length: int, *, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
-        self.length, self.seed, self.shuffle = length, seed, shuffle
-        self.rank, self.world_size = rank, world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch; Lightning calls it before each."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.length // self.world_size)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = numpy_generator(self.seed, ORDER, self.epoch).permutation(self.length)
-        # Ranks must take equally many steps, or they wait for each other for ever: the first images fill up.
-        order = np.resize(order, len(self) * self.world_size)
-        return iter([(self.epoch, int(index)) for index in order[self.rank :: self.world_size]])
-
-
 def collate(examples: Sequence[Measured]) -> Batch:
     """Stacks examples into a batch."""
     in_volume = examples[0].points.shape[-1] == 3
@@ -260,32 +198,3 @@ def collate(examples: Sequence[Measured]) -> Batch:
 
 def _space(examples: Sequence[Measured]) -> Space:
     return space_of([example.body for example in examples], len(examples[0].points), dtype=torch.float32)
-
-
-def make_loader(
-    dataset: Dataset[Measured],
-    sampler: Sampler[tuple[int, int]],
-    *,
-    batch_size: int,
-    workers: int,
-    drop_last: bool = False,
-) -> DataLoader[Any]:
-    """A loader of batches. Without workers the steps' own process makes the examples, about 1 ms each at 64 pixels.
-
-    With workers OpenCV is told to use one thread from here on: workers are forked, its pool of threads does not survive a fork,
-    and a worker that touched it would wait for ever.
-    """
-    if workers:
-        cv2.setNumThreads(1)
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        drop_last=drop_last,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        # Seeds of workers come from here, and not from the caller's own stream of random numbers.
-        generator=torch.Generator().manual_seed(0),
-    )

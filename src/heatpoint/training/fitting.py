@@ -15,11 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from heatpoint._checks import message, one_of
-from heatpoint.datasets import PointSet
+from heatpoint._checks import message
 from heatpoint.localizers import make_localizer
 from heatpoint.recipes.config import Recipe
-from heatpoint.skeleton import Skeleton
 from heatpoint.training.checkpoints import (
     BEST,
     HISTORY,
@@ -30,16 +28,16 @@ from heatpoint.training.checkpoints import (
     check_recipe_file,
     check_resumable,
 )
-from heatpoint.training.data import check_samples, drawn, hold_out, limited, read_split
 from heatpoint.training.datamodule import PointDataModule
 from heatpoint.training.evaluation import OWN, evaluate
 from heatpoint.training.files import remove_partial, write_json
 from heatpoint.training.machine import Machine, is_first_process
-from heatpoint.training.mixing import with_points_of
 from heatpoint.training.module import PointModule
-from heatpoint.training.normalizing import default_normalizer, distances, normalizers_of
 from heatpoint.training.progress import EpochProgress, quiet_lightning
 from heatpoint.training.seeding import WEIGHTS, derive
+from heatpoint.training.sets import drawn, hold_out, limited
+from heatpoint.training.task import SampleSet
+from heatpoint.training.tasks import task_of
 from heatpoint.training.weights import build_model, read_header, read_state, save_weights, start_from
 
 RECIPE, SCORES = "recipe.json", "scores.json"
@@ -66,8 +64,8 @@ def fit(
     resume: bool = False,
     machine: Machine | None = None,
     console: Console | None = None,
-    train: PointSet | None = None,
-    test: PointSet | None = None,
+    train: SampleSet | None = None,
+    test: SampleSet | None = None,
 ) -> FitResult:
     """Trains a recipe, keeps the best epoch by validation error (or the last, without validation), and scores it.
 
@@ -111,7 +109,7 @@ def fit(
     return FitResult(scores, paths)
 
 
-def _named_after(recipe: Recipe, train: PointSet | None, test: PointSet | None) -> Recipe:
+def _named_after(recipe: Recipe, train: SampleSet | None, test: SampleSet | None) -> Recipe:
     """The recipe with the names of the sets that it is trained and scored on."""
     if train is None:
         if test is not None:
@@ -141,48 +139,34 @@ def _checked_out(out: Path, recipe: Recipe, resume: bool) -> Path | None:
 
 
 def _data(
-    recipe: Recipe, root: Path | None, machine: Machine, train: PointSet | None, test: PointSet | None
+    recipe: Recipe, root: Path | None, machine: Machine, train: SampleSet | None, test: SampleSet | None
 ) -> PointDataModule:
     """Reads and checks what is trained on and scored, so that a mistake shows before anything is written."""
+    task = task_of(recipe)
     if recipe.data.test_split:
-        check_samples(test or read_split(recipe.data, root, recipe.data.test_split), recipe.data)
-    whole = limited(train, recipe.data.limit) if train is not None else read_split(recipe.data, root, "train")
-    check_samples(whole, recipe.data)
+        task.check_samples(test or task.read_split(recipe.data, root, recipe.data.test_split), recipe.data)
+    whole = limited(train, recipe.data.limit) if train is not None else task.read_split(recipe.data, root, "train")
+    task.check_samples(whole, recipe.data)
     train_set, validation_set = hold_out(whole, recipe.data.validation_fraction)
-    wanted = recipe.data.validation_fraction > 0
-    if not len(train_set) or (wanted and not len(validation_set)):
-        rule = "leave at least one image to train on and one to validate with"
+    if not len(train_set) or (recipe.data.validation_fraction > 0 and not len(validation_set)):
+        rule = f"leave at least one of the {task.counted} to train on and one to validate with"
         got = f"{len(train_set)} and {len(validation_set)}"
         raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
     train_set = drawn(train_set, recipe.data.train_limit, seed=recipe.data.limit_seed)
-    name = recipe.data.normalizer or default_normalizer(train_set.skeleton)
-    one_of("train", "normalizer", name, normalizers_of(train_set.skeleton))
-    if wanted and not bool((distances(validation_set, name) > 0).any()):
-        remedy = "Its points coincide or are hidden in all: choose another with --normalizer, or give boxes."
-        raise ValueError(message("train", "normalizer", "have a length in a validation image", repr(name), remedy))
-    mixed = _mixed(recipe, root, train_set.skeleton) if recipe.data.mixed_dataset else None
-    return PointDataModule(recipe, train_set, validation_set, workers=machine.workers, mixed_set=mixed)
-
-
-def _mixed(recipe: Recipe, root: Path | None, skeleton: Skeleton) -> PointSet:
-    """The training split of the set that is mixed in, with the points of the recipe's own."""
-    data = replace(recipe.data, dataset=recipe.data.mixed_dataset)
-    found = with_points_of(read_split(data, root, "train"), skeleton)
-    check_samples(found, data)
-    return found
+    task.check_split(recipe, train_set, validation_set)
+    second = task.second_set(recipe, root, train_set.skeleton)
+    return PointDataModule(recipe, train_set, validation_set, workers=machine.workers, mixed_set=second)
 
 
 def _module(recipe: Recipe, data: PointDataModule, *, is_new: bool) -> PointModule:
-    skeleton = data.train_data.point_set.skeleton
+    skeleton = data.train_set.skeleton
     torch.manual_seed(derive(recipe.seed, WEIGHTS))
-    model, grid = build_model(recipe, skeleton.num_points, pretrained=recipe.model.pretrained)
+    pretrained = getattr(recipe.model, "pretrained", False)  # Of images alone: nobody publishes weights of the others.
+    model, grid = build_model(recipe, skeleton.num_points, pretrained=pretrained)
     if recipe.model.start and is_new:
         start_from(model, recipe)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
-    if recipe.data.mixed_dataset and recipe.model.depth and not localizer.weighs_axes:
-        rule = "be one whose loss is a sum over coordinates, with mixed_dataset"
-        remedy = "Depths of the mixed set are unknown: take soft_argmax or sampling_argmax, with distance l1."
-        raise ValueError(message("train", "localizer", rule, recipe.localizer, remedy))
+    task_of(recipe).check_localizer(recipe, localizer)
     return PointModule(model, localizer, grid, recipe=recipe, skeleton=skeleton)
 
 
@@ -222,7 +206,7 @@ def _run(trainer: lightning.Trainer, module: PointModule, data: PointDataModule,
 
 
 def _score(
-    recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: PointSet | None, machine: Machine
+    recipe: Recipe, out: Path, root: Path | None, files: RunFiles, test: SampleSet | None, machine: Machine
 ) -> dict[str, Any]:
     """Scores the best weights on the test split, and writes the scores beside and into them."""
     found = evaluate(

@@ -11,8 +11,10 @@ from torch.utils.data import Dataset, Sampler
 from heatpoint._checks import message
 from heatpoint.datasets import PointSet, Sample
 from heatpoint.skeleton import Skeleton
-from heatpoint.training.data import EpochSampler, ExampleDataset, Measured
+from heatpoint.training.data import Measured
 from heatpoint.training.seeding import ORDER, numpy_generator
+from heatpoint.training.sets import EpochSampler
+from heatpoint.training.task import Examples
 
 # Names by which another set calls nearly the same point: what the published mix of MPII into Human3.6M takes for one.
 ALIASES = {"neck": "upper_neck", "head": "head_top"}
@@ -27,7 +29,7 @@ class MixedDataset(Dataset[Measured]):
         second: The set that is mixed in, with the same points.
     """
 
-    def __init__(self, first: ExampleDataset, second: ExampleDataset) -> None:
+    def __init__(self, first: Examples, second: Examples) -> None:
         self.first, self.second = first, second
 
     def preload(self) -> None:
@@ -41,7 +43,8 @@ class MixedDataset(Dataset[Measured]):
     def __getitem__(self, item: tuple[int, int]) -> Measured:
         epoch, index = item
         beyond = index - len(self.first)
-        return self.first[epoch, index] if beyond < 0 else self.second[epoch, beyond]
+        found: Measured = self.first[epoch, index] if beyond < 0 else self.second[epoch, beyond]
+        return found
 
 
 class MixedSampler(Sampler[tuple[int, int]]):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from heatpoint.training.checkpoints import RunFiles
-from heatpoint.training.module import MONITOR, MONITOR_3D
+from heatpoint.training.module import PointModule
 
 # Advice of Lightning that does not apply here, by the beginning of its text.
 UNWANTED = (
@@ -60,14 +60,14 @@ class EpochProgress(Callback):
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=trainer.global_step)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes the epoch's line. Runs before or after the files: what it shows it takes from the trainer."""
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
         line = (
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(metrics['train_loss']):.4g}  "
-            f"{_validation(metrics)}  {self.files.seconds:.1f} s"
+            f"{_validation(pl_module, metrics)}  {self.files.seconds:.1f} s"
         )
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, line=line)
@@ -84,10 +84,11 @@ class EpochProgress(Callback):
         self.on_train_end()
 
 
-def _validation(metrics: Mapping[str, Any]) -> str:
-    if MONITOR_3D in metrics:
-        return f"validation MPJPE {float(metrics[MONITOR_3D]):.1f} mm"
-    return f"validation NME {100 * float(metrics[MONITOR]):.2f} %" if MONITOR in metrics else "no validation"
+def _validation(module: lightning.LightningModule, metrics: Mapping[str, Any]) -> str:
+    monitor = module.monitor if isinstance(module, PointModule) else None
+    if monitor is None or monitor.key not in metrics:
+        return "no validation"
+    return monitor.text(float(metrics[monitor.key]))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heatpoint._checks import message
 from heatpoint.localizers import make_localizer
-from heatpoint.models import load_published
+from heatpoint.models import MapNetwork, load_published
 from heatpoint.recipes import get_recipe
 from heatpoint.recipes.config import ModelConfig, Recipe
 from heatpoint.skeleton import Skeleton, load_skeleton
@@ -52,6 +52,9 @@ def convert_published(
     family = family or family_of(recipe.model)
     with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
         model, grid = build_model(recipe, skeleton.num_points)
+    if not isinstance(model, MapNetwork):
+        rule = "be a recipe for images"
+        raise ValueError(message("convert_published", "recipe", rule, f"{recipe.name} for a task {recipe.task!r}"))
     load_published(source, family, model)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
     origin = str(source) if isinstance(source, str | Path) else "tensors"

@@ -26,18 +26,23 @@ class SampleSet(Protocol):
     @property
     def name(self) -> str:
         """Of the data set."""
+
     @property
     def split(self) -> str:
         """Which part of it."""
+
     @property
     def skeleton(self) -> Skeleton:
         """Names of the points, surfaces or keypoints."""
+
     @property
     def samples(self) -> Sequence[Any]:
         """Its samples; each has a `key` and a `group`."""
+
     @property
     def protocol(self) -> Mapping[str, Any]:
         """What a score depends on beside the samples."""
+
     def __len__(self) -> int: ...
 
 
@@ -83,11 +88,13 @@ class Task(ABC):
         name: As recipes store it.
         counted: What the samples are called, for messages.
         free: Fields of a recipe's data that testing may change; the others are fixed by the weights.
+        network: Fields of a recipe's model that must agree for `--start` to take over another run's weights.
     """
 
     name: ClassVar[str]
     counted: ClassVar[str]
     free: ClassVar[tuple[str, ...]] = ("dataset", "limit")
+    network: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read_split(self, data: Any, root: Path | None, split: str) -> SampleSet:
@@ -163,10 +170,16 @@ class Task(ABC):
         """What a file of weights of this kind says beside recipe, skeleton and localizer."""
         return {}
 
-    def check_split(self, recipe: Recipe, train_set: SampleSet, validation_set: SampleSet) -> None:
+    def first_std(self, recipe: Recipe) -> float | None:
+        """Spread of the last layer's first weights where a recipe names none; None leaves the network's own."""
+        return None
+
+    def check_split(  # noqa: B027  (most tasks have nothing to check)
+        self, recipe: Recipe, train_set: SampleSet, validation_set: SampleSet
+    ) -> None:
         """Raises for a division from which the best epoch cannot be told."""
 
-    def check_localizer(self, recipe: Recipe, localizer: Localizer) -> None:
+    def check_localizer(self, recipe: Recipe, localizer: Localizer) -> None:  # noqa: B027
         """Raises for a localizer that cannot be trained by this recipe."""
 
     def second_set(self, recipe: Recipe, root: Path | None, skeleton: Skeleton) -> SampleSet | None:

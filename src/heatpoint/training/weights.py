@@ -13,20 +13,17 @@ from torch import nn
 from heatpoint import __version__
 from heatpoint._checks import message
 from heatpoint.localizers import Localizer, localizer_from_dict
-from heatpoint.models import MapNetwork, make_model
-from heatpoint.recipes.config import ModelConfig, Recipe
+from heatpoint.localizers._options import grid_to_dict
+from heatpoint.recipes.config import Recipe
 from heatpoint.skeleton import Skeleton
-from heatpoint.support import Grid
+from heatpoint.support import Grid, Support
 from heatpoint.training.files import finite, write_bytes
 from heatpoint.training.machine import check_device
-from heatpoint.training.normalizing import default_normalizer
+from heatpoint.training.tasks import task_of
 
 KEY = "heatpoint"
 FORMAT = 1
 REQUIRED = ("format", "recipe", "skeleton", "localizer")
-# Localizers whose maps are values from 0 to 1. From the small network's wide start (0.1), made for logits, the squared error of
-# such maps needs most of a short training to find the background: 62 % NME after 6 epochs on 300-W at 64 px, 10 % from 0.001.
-VALUE_MAPS, VALUE_STD = ("gaussian_heatmap",), 0.001
 LAST_LAYER = "logits"  # Name of the last layer in every network of ours.
 CONVENTIONS = {
     "points": "(x, y), pixel centres at whole numbers, first pixel 0",
@@ -55,46 +52,19 @@ class Trained:
     header: dict[str, Any]
 
 
-def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[MapNetwork, Grid]:
-    """The recipe's network and the grid of its maps.
-
-    Raises:
-        ValueError: If only one of `depth` and `depth_range_mm` is given.
-    """
-    if (recipe.model.depth > 0) != (recipe.data.depth_range_mm > 0):
-        got = f"{recipe.model.depth} and {recipe.data.depth_range_mm:g}"
-        rule = "be greater than 0 where depth_range_mm is, and only there"
-        raise ValueError(message("train", "depth", rule, got, "Give both for volumes, neither for maps."))
-    model = make_model(
-        recipe.model.backbone,
-        num_points=num_points,
-        input_size=recipe.data.size,
-        head=recipe.model.head,
-        pretrained=pretrained,
-        channels_per_point=channels_of(recipe),
-        depth=recipe.model.depth,
-    )
-    std = recipe.model.logits_std
-    if std is None and recipe.localizer in VALUE_MAPS:
-        std = VALUE_STD
+def build_model(recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Support]:
+    """The recipe's network and the support of its maps; raises as the task's `build_model`."""
+    task = task_of(recipe)
+    model, support = task.build_model(recipe, num_points, pretrained=pretrained)
+    std = task.first_std(recipe) if recipe.model.logits_std is None else recipe.model.logits_std
     if std is not None:
         _restart_logits(model, std)
-    return model, model.grid(recipe.model.offset)
-
-
-def channels_of(recipe: Recipe) -> int:
-    """Channels per point that the recipe's localizer reads: the network follows it.
-
-    >>> channels_of(Recipe("a", "randomized_rounding", localizer_options={"channels": 2})), channels_of(Recipe("b", "crps"))
-    (2, 1)
-    """
-    wanted = recipe.localizer_options.get("channels", 1) if recipe.localizer == "randomized_rounding" else 1
-    return 2 if wanted == 2 else 1  # What is neither, the localizer refuses in its own words.
+    return model, support
 
 
 def _restart_logits(model: nn.Module, std: float) -> None:
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d) and name.rpartition(".")[-1] == LAST_LAYER:
+        if isinstance(layer, nn.Conv2d | nn.Conv1d | nn.Linear) and name.rpartition(".")[-1] == LAST_LAYER:
             nn.init.normal_(layer.weight, std=std)
 
 
@@ -106,11 +76,14 @@ def start_from(model: nn.Module, recipe: Recipe) -> None:
         ValueError: If it is not one of heatpoint's, or of another network than the recipe's.
     """
     path = Path(recipe.model.start)
-    stored = ModelConfig(**read_header(path)["recipe"]["model"])
-    for name in ("backbone", "head"):
-        there, here = getattr(stored, name), getattr(recipe.model, name)
+    stored = Recipe.from_dict(read_header(path)["recipe"])
+    if stored.task != recipe.task:
+        raise ValueError(message("train", "--start", f"hold a network for a task {recipe.task!r}", repr(stored.task)))
+    for name in task_of(recipe).network:
+        there, here = getattr(stored.model, name), getattr(recipe.model, name)
         if there != here:
-            remedy = f"Give --{'model' if name == 'backbone' else name} {there}, or other weights."
+            flag = "model" if name in ("backbone", "network") else name.replace("_", "-")
+            remedy = f"Give --{flag} {there}, or other weights."
             raise ValueError(message("train", "--start", f"hold a network with {name} {here!r}", repr(there), remedy))
     own = model.state_dict()
     taken = {key: value for key, value in read_state(path).items() if LAST_LAYER not in key.split(".")}
@@ -122,17 +95,17 @@ def start_from(model: nn.Module, recipe: Recipe) -> None:
     model.load_state_dict({**own, **taken})
 
 
-def make_header(recipe: Recipe, skeleton: Skeleton, localizer: Localizer, grid: Grid, **more: Any) -> dict[str, Any]:
+def make_header(recipe: Recipe, skeleton: Skeleton, localizer: Localizer, grid: Support, **more: Any) -> dict[str, Any]:
     """The JSON header of a file of weights."""
     return {
         "format": FORMAT,
         "recipe": recipe.to_dict(),
         "skeleton": skeleton.to_dict(),
         "localizer": localizer.to_dict(),
-        "grid": {"shape": list(grid.shape), "stride": grid.stride, "offset": grid.offset, "cyclic": list(grid.cyclic)},
+        # Every cloud is its own support.
+        **({"grid": grid_to_dict(grid)} if isinstance(grid, Grid) else {}),
         "conventions": CONVENTIONS,
-        "box_policy": recipe.data.box_policy,
-        "normalizer": recipe.data.normalizer or default_normalizer(skeleton),
+        **task_of(recipe).header(recipe, skeleton),
         "versions": {"heatpoint": __version__, "torch": str(torch.__version__)},
         **more,
     }
