@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heatpoint.metrics.cloud_scores import CloudPCK, DualAlignmentScore
     from heatpoint.metrics.coco_ap import CocoKeypointAP
     from heatpoint.metrics.correct_points import PCK, EndPointError, PCKAreaUnderCurve, PCKh
     from heatpoint.metrics.correlation import ConfidenceCorrelation
@@ -23,8 +24,10 @@ __all__ = [
     "MPJPE",
     "PCK",
     "AreaUnderCurve",
+    "CloudPCK",
     "CocoKeypointAP",
     "ConfidenceCorrelation",
+    "DualAlignmentScore",
     "EndPointError",
     "ErrorCurve",
     "FailureRate",
@@ -38,8 +41,10 @@ __all__ = [
 # torchmetrics takes seconds to import, and the plain functions do without it.
 _FILES = {
     "AreaUnderCurve": "normalized_error",
+    "CloudPCK": "cloud_scores",
     "CocoKeypointAP": "coco_ap",
     "ConfidenceCorrelation": "correlation",
+    "DualAlignmentScore": "cloud_scores",
     "EndPointError": "correct_points",
     "ErrorCurve": "normalized_error",
     "FailureRate": "normalized_error",
