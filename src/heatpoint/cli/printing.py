@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from heatpoint._checks import message
+from heatpoint.training.tasks import get_task
 
-MTFL_COLUMNS = ("MTFL\npx", "MTFL\nrel %")
+# Task -> the module that says what its scores look like: columns, numbers, more, LEGEND.
+SHOWN = {"image": "image_scores", "scan": "scan_scores", "cloud": "cloud_scores", "skeleton": "cloud_scores"}
 
 
 def make_console() -> Console:
@@ -29,48 +32,23 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
     """Prints what `evaluate` returns: one row per decoder, then everything else that changes a score."""
     scores: dict[str, dict[str, Any]] = found["scores"]
     first = next(iter(scores.values()))
-    title = f"{found['recipe']} on {found['num_images']} {found['split']} images"
+    shown = importlib.import_module(f"heatpoint.cli.{SHOWN[found['task']]}")
+    counted = get_task(found["task"]).counted
+    title = f"{found['recipe']} on {found['num_images']} {found['split']} {counted}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("\ndecoder", overflow="fold")
-    columns = ["\nFR %", "\nAUC", "r\npoint", "r\nface", "r peak\npoint"]
-    for header in [*(f"NME %\n{name}" for name in first["nme"]), *columns, *(MTFL_COLUMNS if "mtfl" in first else ())]:
+    for header in shown.columns(first):
         table.add_column(header, justify="right", no_wrap=True)
     for decoder, row in scores.items():
-        numbers = [f"{100 * value:.3f}" for value in row["nme"].values()]
-        numbers += [f"{100 * row['failure_rate']:.2f}", f"{row['area_under_curve']:.4f}"]
-        correlation = row["correlation"]
-        numbers += [f"{correlation['confidence'][key]:.3f}" for key in ("point", "face")]
-        numbers.append(f"{correlation['peak']['point']:.3f}")
-        if "mtfl" in row:
-            numbers += [f"{row['mtfl']['absolute_px']:.3f}", f"{row['mtfl']['relative_percent']:.3f}"]
-        table.add_row(decoder, *numbers)
+        table.add_row(decoder, *shown.numbers(row))
     console.print(table)
+    legend = getattr(shown, "LEGEND", "")
     for decoder, row in scores.items():
-        for line in _more(row, found["protocol"]["normalizer"]):
+        for line in shown.more(row, found):
             console.print(f"{decoder}: {line}", markup=False, highlight=False, soft_wrap=True)
+    if legend:
+        console.print(legend, highlight=False, soft_wrap=True)
     console.print(_protocol(found), highlight=False, soft_wrap=True)
-
-
-def _more(row: dict[str, Any], normalizer: str) -> list[str]:
-    """The scores that only some sets have: bodies, bodies in space, subsets."""
-    lines = []
-    if "coco" in row:
-        lines.append("COCO " + ", ".join(f"{name} {value:.3f}" for name, value in row["coco"].items()))
-    if "oks" in row:
-        lines.append(
-            f"OKS {row['oks']['mean']:.3f}, its correlation with the peak {row['oks']['peak_correlation']:.3f}"
-        )
-    for reading, shares in row.get("pckh", {}).items():
-        lines.append(
-            f"PCKh % ({reading}) " + ", ".join(f"@{at} {100 * part['mean']:.2f}" for at, part in shares.items())
-        )
-    if row.get("space"):
-        names = {"MPJPE": "mpjpe_mm", "PA-MPJPE": "pa_mpjpe_mm", "N-MPJPE": "n_mpjpe_mm"}
-        lines.append(", ".join(f"{name} {row['space'][key]:.1f} mm" for name, key in names.items()))
-    if "subsets" in row:
-        parts = (f"{tag} {100 * part['nme'][normalizer]:.3f}" for tag, part in row["subsets"].items())
-        lines.append(f"NME % {normalizer} by subset: " + ", ".join(parts))
-    return lines
 
 
 def _protocol(found: dict[str, Any]) -> str:
@@ -80,8 +58,6 @@ def _protocol(found: dict[str, Any]) -> str:
         if (key, value) != ("limit", 0)
     }
     lines = [
-        "FR: share of faces whose error is above 10 % of the normaliser; AUC: up to there; "
-        "r: correlation of confidence with correctness.",
         "protocol: " + ", ".join(f"{key} {value}" for key, value in shown.items()),
         *(f"{name}: {call}" for name, call in found["decoders"].items()),
     ]

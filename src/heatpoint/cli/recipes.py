@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from heatpoint.cli.printing import make_console
-from heatpoint.recipes import RECIPES
+from heatpoint.recipes import RECIPES, Recipe
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,18 @@ def run(arguments: Sequence[str]) -> None:
         table.add_row(
             recipe.name,
             recipe.data.dataset,
-            recipe.model.backbone,
-            str(recipe.data.input),
+            *_network_and_input(recipe),
             str(recipe.optimization.epochs),
             str(recipe.optimization.batch_size),
-            recipe.data.box_policy,
+            getattr(recipe.data, "box_policy", ""),
             recipe.note,
         )
     make_console().print(table)
+
+
+def _network_and_input(recipe: Recipe) -> tuple[str, str]:
+    if recipe.task == "image":
+        return recipe.model.backbone, str(recipe.data.input)
+    if recipe.task == "scan":
+        return recipe.model.network, str(recipe.data.input)
+    return f"PointNet++ {recipe.model.grouping} x {recipe.model.width:g}", f"{recipe.data.num_points} points"

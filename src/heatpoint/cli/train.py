@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from heatpoint.recipes import DataConfig, ModelConfig, OptimizationConfig, Recipe, get_recipe
+from heatpoint.recipes import OptimizationConfig, Recipe, get_recipe
+from heatpoint.recipes.config import kind_of
 from heatpoint.recipes.options import parse_options
 from heatpoint.training.machine import Machine
-from heatpoint.transforms import Augmentation
 
 SHOWN = "faces300w-sampling_argmax-small"  # Whose values `heatpoint train --help` shows.
 
 
+Data = TypeVar("Data")
+Model = TypeVar("Model")
+Changes = TypeVar("Changes")
+
+
 @dataclass(frozen=True)
-class TrainCommand:
+class TrainCommand(Generic[Data, Model, Changes]):
     """Train a recipe and score its best epoch on the test split.
 
     Writes model.safetensors (best epoch), last.safetensors, scores.json, history.csv and TensorBoard logs to a folder.
@@ -27,10 +32,10 @@ class TrainCommand:
 
     recipe: Annotated[str, Positional, arg(metavar="RECIPE")]
     """Name of the recipe; `heatpoint recipes` lists them."""
-    data: DataConfig
-    model: ModelConfig
+    data: Data
+    model: Model
     optimization: OptimizationConfig
-    augmentation: Augmentation
+    augmentation: Changes
     machine: Machine
     option: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """An option of the localizer such as num_samples=30 or readout=top_k:k=25; repeat it for more."""
@@ -61,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         console.print(f"weights: {result.paths['best']}", highlight=False, soft_wrap=True)
 
 
-def parse(arguments: Sequence[str]) -> tuple[TrainCommand, Recipe]:
+def parse(arguments: Sequence[str]) -> tuple[TrainCommand[Any, Any, Any], Recipe]:
     """The command and the recipe it asks for.
 
     >>> command, recipe = parse(["faces300w-soft_argmax", "--input", "64", "--option", "sign_gradient=true"])
@@ -69,12 +74,14 @@ def parse(arguments: Sequence[str]) -> tuple[TrainCommand, Recipe]:
     (64, {'sign_gradient': True})
     """
     base = get_recipe(_recipe_name(arguments))
-    default = TrainCommand(
+    kind = kind_of(base.task)
+    default: TrainCommand[Any, Any, Any] = TrainCommand(
         base.name, base.data, base.model, base.optimization, base.augmentation, Machine(), seed=base.seed
     )
-    command = tyro.cli(
-        TrainCommand, prog="heatpoint train", args=list(arguments), default=default, config=(OmitArgPrefixes,)
-    )
+    # The flags are those of the recipe's own kind of data.
+    generic: Any = TrainCommand
+    form = generic[kind.data, kind.model, kind.augmentation]
+    command = tyro.cli(form, prog="heatpoint train", args=list(arguments), default=default, config=(OmitArgPrefixes,))
     options = {**base.localizer_options, **parse_options(command.option)}
     recipe = replace(
         base,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from heatpoint._checks import message, missing_package, one_of, unknown_name
-from heatpoint.transforms import Augmentation
+from heatpoint.recipes.cloud_config import CloudDataConfig, CloudModelConfig, SkeletonDataConfig, SkeletonModelConfig
+from heatpoint.transforms import Augmentation, CloudAugmentation
 
 try:
     import tyro
@@ -154,6 +155,8 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "image": Kind(DataConfig, ModelConfig, Augmentation),
+    "cloud": Kind(CloudDataConfig, CloudModelConfig, CloudAugmentation),
+    "skeleton": Kind(SkeletonDataConfig, SkeletonModelConfig, CloudAugmentation),
 }
 
 
