@@ -17,6 +17,7 @@ from heatpoint.datasets.faces300w import open_faces300w, open_w300, read_faces30
 from heatpoint.datasets.faces300wlp import open_faces300wlp, read_faces300wlp
 from heatpoint.datasets.human36m import mpii_as_human36m, open_human36m, read_human36m
 from heatpoint.datasets.humaneva import open_humaneva, read_humaneva
+from heatpoint.datasets.irdlayers import open_irdlayers, read_irdlayers, unet_rows
 from heatpoint.datasets.lapa import open_lapa, read_lapa
 from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.lspet_upright import open_lspet_upright
@@ -60,7 +61,9 @@ DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
     "wflw": open_wflw,
 }
 
-SCANS: dict[str, Callable[..., ScanSet]] = {}
+SCANS: dict[str, Callable[..., ScanSet]] = {
+    "irdlayers": open_irdlayers,
+}
 
 __all__ = [
     "DATASETS",
@@ -88,6 +91,7 @@ __all__ = [
     "read_faces300wlp",
     "read_human36m",
     "read_humaneva",
+    "read_irdlayers",
     "read_lapa",
     "read_lspet",
     "read_mpii",
@@ -104,4 +108,5 @@ __all__ = [
     "resolve_data_root",
     "synthetic_bodies",
     "synthetic_faces",
+    "unet_rows",
 ]
