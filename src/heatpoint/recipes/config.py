@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from heatpoint._checks import message, missing_package, one_of, unknown_name
 from heatpoint.recipes.cloud_config import CloudDataConfig, CloudModelConfig, SkeletonDataConfig, SkeletonModelConfig
-from heatpoint.transforms import Augmentation, CloudAugmentation
+from heatpoint.recipes.scan_config import ScanDataConfig, ScanModelConfig
+from heatpoint.transforms import Augmentation, CloudAugmentation, ScanAugmentation
 
 try:
     import tyro
@@ -155,6 +156,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "image": Kind(DataConfig, ModelConfig, Augmentation),
+    "scan": Kind(ScanDataConfig, ScanModelConfig, ScanAugmentation),
     "cloud": Kind(CloudDataConfig, CloudModelConfig, CloudAugmentation),
     "skeleton": Kind(SkeletonDataConfig, SkeletonModelConfig, CloudAugmentation),
 }
