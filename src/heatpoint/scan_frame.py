@@ -195,11 +195,13 @@ class ScanFrame:
 
     def _scan_columns(self) -> FloatArray:
         """(w,) the scan column at the centre of every input column."""
-        return (np.arange(self.size[0]) - self.column_offset) / self.column_scale
+        columns: FloatArray = (np.arange(self.size[0], dtype=np.float64) - self.column_offset) / self.column_scale
+        return columns
 
     def _input_columns(self) -> FloatArray:
         """(W,) the input column at the centre of every scan column."""
-        return self.column_offset + self.column_scale * np.arange(self.scan_size[0])
+        columns: FloatArray = self.column_offset + self.column_scale * np.arange(self.scan_size[0], dtype=np.float64)
+        return columns
 
     def _at_scan_columns(self, function: str, argument: str, values: FloatArray) -> FloatArray:
         width = self.size[0]
