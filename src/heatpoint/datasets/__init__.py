@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heatpoint.datasets.aflw import open_aflw, read_aflw
 from heatpoint.datasets.aflw2000 import open_aflw2000, read_aflw2000
+from heatpoint.datasets.cloud import Cloud, CloudSet, load_cloud
 from heatpoint.datasets.coco import open_coco, read_coco, read_coco_detections
 from heatpoint.datasets.cofw import open_cofw, read_cofw
 from heatpoint.datasets.cofw68 import open_cofw68, read_cofw68, read_cofw68_annotations
@@ -18,6 +19,8 @@ from heatpoint.datasets.faces300wlp import open_faces300wlp, read_faces300wlp
 from heatpoint.datasets.human36m import mpii_as_human36m, open_human36m, read_human36m
 from heatpoint.datasets.humaneva import open_humaneva, read_humaneva
 from heatpoint.datasets.irdlayers import open_irdlayers, read_irdlayers, unet_rows
+from heatpoint.datasets.keypointnet import CATEGORIES as KEYPOINTNET
+from heatpoint.datasets.keypointnet import read_keypointnet
 from heatpoint.datasets.lapa import open_lapa, read_lapa
 from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.lspet_upright import open_lspet_upright
@@ -36,6 +39,8 @@ from heatpoint.datasets.sample import (
 from heatpoint.datasets.scan import Scan, ScanSet, load_scan
 from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
 from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
+from heatpoint.datasets.synthetic_clouds import CATEGORIES as SYNTHETIC_CLOUDS
+from heatpoint.datasets.synthetic_clouds import synthetic_clouds
 from heatpoint.datasets.wflw import open_wflw, read_wflw
 
 DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
@@ -65,14 +70,20 @@ SCANS: dict[str, Callable[..., ScanSet]] = {
     "irdlayers": open_irdlayers,
 }
 
+CLOUDS: dict[str, Callable[..., CloudSet]] = {**KEYPOINTNET, **SYNTHETIC_CLOUDS}
+
 __all__ = [
+    "CLOUDS",
     "DATASETS",
     "SCANS",
+    "Cloud",
+    "CloudSet",
     "PointSet",
     "Sample",
     "Scan",
     "ScanSet",
     "grouped_split",
+    "load_cloud",
     "load_image",
     "load_scan",
     "mpii_as_human36m",
@@ -92,6 +103,7 @@ __all__ = [
     "read_human36m",
     "read_humaneva",
     "read_irdlayers",
+    "read_keypointnet",
     "read_lapa",
     "read_lspet",
     "read_mpii",
@@ -107,6 +119,7 @@ __all__ = [
     "require_folder",
     "resolve_data_root",
     "synthetic_bodies",
+    "synthetic_clouds",
     "synthetic_faces",
     "unet_rows",
 ]
