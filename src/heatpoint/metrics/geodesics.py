@@ -47,7 +47,9 @@ def geodesic_distances(
     check_whole("geodesic_distances", "num_neighbors", num_neighbors, "be at least 1", least=1)
     rows = np.arange(len(points)) if sources is None else np.asarray(sources)
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
-        raise ValueError(message("geodesic_distances", "sources", "be (S,) whole numbers", f"{rows.dtype}{rows.shape}"))
+        raise ValueError(
+            message("geodesic_distances", "sources", "be (S,) whole numbers", f"{rows.dtype} {rows.shape}")
+        )
     if rows.size and not (rows.min() >= 0 and rows.max() < len(points)):
         got = f"from {rows.min()} to {rows.max()}"
         raise ValueError(message("geodesic_distances", "sources", f"be rows from 0 to {len(points) - 1}", got))
