@@ -26,8 +26,11 @@ from heatpoint.datasets.lspet import open_lspet, read_lspet
 from heatpoint.datasets.lspet_upright import open_lspet_upright
 from heatpoint.datasets.mpii import open_mpii, read_mpii, read_mpii_json
 from heatpoint.datasets.mpii_mat import read_mpii_mat
+from heatpoint.datasets.mshc import open_mshc, read_control_points, read_mshc
 from heatpoint.datasets.mtfl import open_mtfl, read_mtfl
+from heatpoint.datasets.nr206 import open_nr206, read_nr206
 from heatpoint.datasets.pts import read_pts_folder
+from heatpoint.datasets.rathke import open_rathke, read_rathke
 from heatpoint.datasets.sample import (
     PointSet,
     Sample,
@@ -37,6 +40,7 @@ from heatpoint.datasets.sample import (
     resolve_data_root,
 )
 from heatpoint.datasets.scan import Scan, ScanSet, load_scan
+from heatpoint.datasets.spectralis_vol import VolSlice, read_vol_header, read_vol_lines
 from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
 from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
 from heatpoint.datasets.synthetic_clouds import CATEGORIES as SYNTHETIC_CLOUDS
@@ -68,6 +72,9 @@ DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
 
 SCANS: dict[str, Callable[..., ScanSet]] = {
     "irdlayers": open_irdlayers,
+    "mshc": open_mshc,
+    "nr206": open_nr206,
+    "rathke": open_rathke,
 }
 
 CLOUDS: dict[str, Callable[..., CloudSet]] = {**KEYPOINTNET, **SYNTHETIC_CLOUDS}
@@ -82,6 +89,7 @@ __all__ = [
     "Sample",
     "Scan",
     "ScanSet",
+    "VolSlice",
     "grouped_split",
     "load_cloud",
     "load_image",
@@ -95,6 +103,7 @@ __all__ = [
     "read_cofw",
     "read_cofw68",
     "read_cofw68_annotations",
+    "read_control_points",
     "read_deeplabcut",
     "read_dlib_xml",
     "read_faces300vw",
@@ -109,9 +118,14 @@ __all__ = [
     "read_mpii",
     "read_mpii_json",
     "read_mpii_mat",
+    "read_mshc",
     "read_mtfl",
+    "read_nr206",
     "read_pts",
     "read_pts_folder",
+    "read_rathke",
+    "read_vol_header",
+    "read_vol_lines",
     "read_w300",
     "read_wflw",
     "render_body",
