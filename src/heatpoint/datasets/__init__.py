@@ -45,6 +45,7 @@ from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synt
 from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
 from heatpoint.datasets.synthetic_clouds import CATEGORIES as SYNTHETIC_CLOUDS
 from heatpoint.datasets.synthetic_clouds import synthetic_clouds
+from heatpoint.datasets.synthetic_scans import open_synthetic_scans, render_scan, synthetic_scans
 from heatpoint.datasets.wflw import open_wflw, read_wflw
 
 DATASETS: dict[str, Callable[[Path | str | None, str], PointSet]] = {
@@ -75,6 +76,7 @@ SCANS: dict[str, Callable[..., ScanSet]] = {
     "mshc": open_mshc,
     "nr206": open_nr206,
     "rathke": open_rathke,
+    "synthetic_scans": open_synthetic_scans,
 }
 
 CLOUDS: dict[str, Callable[..., CloudSet]] = {**KEYPOINTNET, **SYNTHETIC_CLOUDS}
@@ -130,10 +132,12 @@ __all__ = [
     "read_wflw",
     "render_body",
     "render_face",
+    "render_scan",
     "require_folder",
     "resolve_data_root",
     "synthetic_bodies",
     "synthetic_clouds",
     "synthetic_faces",
+    "synthetic_scans",
     "unet_rows",
 ]
