@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SubsetError,
     )
     from heatpoint.metrics.pose_error import MPJPE
+    from heatpoint.metrics.surface_distance import SurfaceDistance
 
 __all__ = [
     "MPJPE",
@@ -36,6 +37,7 @@ __all__ = [
     "PCKAreaUnderCurve",
     "PCKh",
     "SubsetError",
+    "SurfaceDistance",
 ]
 
 # torchmetrics takes seconds to import, and the plain functions do without it.
@@ -55,6 +57,7 @@ _FILES = {
     "PCKAreaUnderCurve": "correct_points",
     "PCKh": "correct_points",
     "SubsetError": "normalized_error",
+    "SurfaceDistance": "surface_distance",
 }
 
 
