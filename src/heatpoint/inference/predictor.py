@@ -47,6 +47,9 @@ class Predictor:
         batch_size: int = 32,
         device: torch.device | str | None = None,
     ) -> None:
+        if trained.recipe.task != "image":
+            remedy = "heatpoint.inference has a predictor for each kind of data."
+            raise ValueError(message("Predictor", "trained", "locate points in images", trained.recipe.name, remedy))
         self.trained = trained
         self.flip_test = trained.recipe.data.flip_test if flip_test is None else flip_test
         self.refinements = refinements

@@ -8,7 +8,19 @@
 from __future__ import annotations
 
 from heatpoint._checks import did_you_mean
-from heatpoint.recipes import coco, faces, faces300w, human36m, lspet, mpii, mtfl, synthetic, synthetic_bodies
+from heatpoint.recipes import (
+    clouds,
+    coco,
+    faces,
+    faces300w,
+    human36m,
+    lspet,
+    mpii,
+    mtfl,
+    oct,
+    synthetic,
+    synthetic_bodies,
+)
 from heatpoint.recipes.config import DataConfig, ModelConfig, OptimizationConfig, Recipe, differences
 
 __all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe", "differences", "get_recipe"]
@@ -16,6 +28,7 @@ __all__ = ["RECIPES", "DataConfig", "ModelConfig", "OptimizationConfig", "Recipe
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        *clouds.recipes(),
         *coco.recipes(),
         *faces.recipes(),
         *faces300w.recipes(),
@@ -23,6 +36,7 @@ RECIPES: dict[str, Recipe] = {
         *lspet.recipes(),
         *mpii.recipes(),
         *mtfl.recipes(),
+        *oct.recipes(),
         *synthetic.recipes(),
         *synthetic_bodies.recipes(),
     )

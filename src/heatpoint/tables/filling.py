@@ -20,6 +20,7 @@ from heatpoint.training import Machine
 from heatpoint.training.evaluation import OWN
 
 ACTIVATIONS = "activations"  # Of a run, not of a decoder: by rank, `Source.argument`.
+MEAN = "mean"  # Computed from the other cells of the row, after them.
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,18 @@ def fill(
         raise ValueError(message("table", "--seeds", "be at least 1", 0))
     console = console or Console()
     jobs = Jobs(out, data_root, machine or Machine(), train, console, _needs(table))
-    return {(cell.row, cell.column): _fill_cell(cell, seeds, jobs) for cell in table.cells}
+    measured = [cell for cell in table.cells if cell.source.compute != MEAN]
+    found = {(cell.row, cell.column): _fill_cell(cell, seeds, jobs) for cell in measured}
+    means = {row: _mean_of([filled for (name, _), filled in found.items() if name == row]) for row in table.rows}
+    return {place: found.get(place, means[place[0]]) for place in ((cell.row, cell.column) for cell in table.cells)}
+
+
+def _mean_of(others: Sequence[Filled]) -> Filled:
+    """The mean of a row's cells, seed by seed; of all of them or of none, since a mean of some is another number."""
+    lacking = sum(bool(filled.missing) or not filled.values for filled in others)
+    if lacking or not others:
+        return Filled(missing=f"a mean over {len(others)} cells, of which {lacking} are not filled")
+    return Filled(tuple(fmean(values) for values in zip(*(filled.values for filled in others), strict=True)))
 
 
 def _fill_cell(cell: Cell, seeds: Sequence[int], jobs: Jobs) -> Filled:

@@ -22,7 +22,8 @@ class Source:
     """Where the number of a cell comes from.
 
     Args:
-        recipe: Name of the recipe that is trained.
+        recipe: Name of the recipe that is trained; "*" in it stands for `of`, so that rows name methods and columns data.
+        of: What "*" in `recipe` stands for.
         changes: Fields of the recipe that differ; see `heatpoint.recipes.changes`.
         readout: How the maps are read, as `heatpoint evaluate --readout` takes it; "" as in the recipe.
         split: Split that is scored; "" as in the recipe.
@@ -31,11 +32,13 @@ class Source:
         factor: What it is multiplied by (100 for percent).
         start: A recipe, and under "changes" its changes: the run of seed 0 whose weights all seeds start from.
         weights: Name of a published model that is scored instead of a training; see `heatpoint.tables.published`.
-        compute: Name of a computation that needs no training; see `heatpoint.tables.computed`.
+        compute: Name of a computation that needs no training; see `heatpoint.tables.computed`. "mean" is the mean of the
+            row's other cells, seed by seed.
         argument: Of that computation.
     """
 
     recipe: str = ""
+    of: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     readout: str = ""
     split: str = ""
@@ -58,7 +61,7 @@ class Source:
     @property
     def beginning(self) -> Source | None:
         """The run whose weights this one starts from, if any."""
-        return Source(self.start["recipe"], self.start.get("changes", {})) if self.start else None
+        return Source(self.start["recipe"], changes=self.start.get("changes", {})) if self.start else None
 
 
 def comparable(recipe: Recipe) -> Recipe:
@@ -200,7 +203,7 @@ def _source(name: str, parts: list[Mapping[str, Any]]) -> Source:
             if key in ("changes", "test"):
                 value = {**getattr(found, key), **{k: _tuples(v) for k, v in value.items()}}
             found = replace(found, **{key: value})
-    return found
+    return replace(found, recipe=found.recipe.replace("*", found.of))
 
 
 def _tuples(value: Any) -> Any:
