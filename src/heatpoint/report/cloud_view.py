@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,83 +13,16 @@ import numpy.typing as npt
 
 from heatpoint._checks import message, missing_package, one_of
 from heatpoint.frames import FloatArray
+from heatpoint.report.cloud_scene import CloudScene
 from heatpoint.report.ellipsoids import ellipsoid_meshes
 from heatpoint.training.files import write_bytes
 
 UNSURE, SURE, TRUTH, EDGE = "rgb(255, 122, 26)", "rgb(61, 205, 255)", "rgb(255, 255, 255)", "rgb(235, 238, 242)"
 PAPER, INK, CLOUD = "#12161e", "#e6e9ee", "rgb(74, 82, 94)"
 CONFIDENCES = [[0.0, UNSURE], [1.0, SURE]]
-MAPS = [
-    [0.0, CLOUD],
-    [0.25, "rgb(87, 16, 110)"],
-    [0.5, "rgb(188, 55, 84)"],
-    [0.75, "rgb(249, 142, 9)"],
-    [1.0, "rgb(252, 255, 164)"],
-]
+_RAMP = (CLOUD, "rgb(87, 16, 110)", "rgb(188, 55, 84)", "rgb(249, 142, 9)", "rgb(252, 255, 164)")
+MAPS = [[step / 4, color] for step, color in enumerate(_RAMP)]
 STRENGTHS = [[0.0, "rgb(38, 44, 54)"], [1.0, EDGE]]
-
-
-@dataclass(frozen=True, eq=False)
-class CloudScene:
-    """What `write_cloud_view` shows; all in the cloud's own coordinates.
-
-    Args:
-        xyz: (N, 3) the cloud.
-        points: (K, 3) located keypoints; one that is not finite is left out.
-        names: Of the keypoints, for the menu and for what the pointer says.
-        confidence: (K,), shown from orange (0) to blue (1). None: all blue.
-        covariance: (K, 3, 3); each is drawn as the ellipsoid that holds a share `level`.
-        probabilities: (K, N) maps over the cloud, none negative; without them there is no menu.
-        truth: (K, 3) annotated keypoints; rows that are not finite are left out.
-        edges: Pairs of keypoints to join.
-        strengths: One per edge, from 0 (hardly seen) to 1. None: all alike.
-
-    Raises:
-        ValueError: If an array has the wrong shape, naming it, or an edge joins what is no keypoint.
-    """
-
-    xyz: FloatArray
-    points: FloatArray
-    names: Sequence[str] = ()
-    confidence: FloatArray | None = None
-    covariance: FloatArray | None = None
-    probabilities: FloatArray | None = None
-    truth: FloatArray | None = None
-    edges: Sequence[tuple[int, int]] = ()
-    strengths: FloatArray | None = None
-
-    def __post_init__(self) -> None:
-        for name, array in (("xyz", self.xyz), ("points", self.points)):
-            if array.ndim != 2 or array.shape[1] != 3:
-                letter = "N" if name == "xyz" else "K"
-                raise ValueError(message("CloudScene", name, f"be ({letter}, 3)", tuple(array.shape)))
-        cells, number = len(self.xyz), len(self.points)
-        rest = {
-            "confidence": (number,),
-            "covariance": (number, 3, 3),
-            "probabilities": (number, cells),
-            "truth": (number, 3),
-            "strengths": (len(self.edges),),
-        }
-        for name, shape in rest.items():
-            array = getattr(self, name)
-            if array is not None and tuple(array.shape) != shape:
-                raise ValueError(message("CloudScene", name, f"be {shape}", tuple(array.shape)))
-        if self.names and len(self.names) != number:
-            raise ValueError(message("CloudScene", "names", f"be {number}, one per keypoint", len(self.names)))
-        wrong = [edge for edge in self.edges if not all(0 <= end < number for end in edge)]
-        if wrong:
-            raise ValueError(message("CloudScene", "edges", f"join keypoints from 0 to {number - 1}", wrong[0]))
-
-    @property
-    def labels(self) -> list[str]:
-        """The names as a browser shows them, numbers where there are none."""
-        return [html.escape(name) for name in self.names or map(str, range(len(self.points)))]
-
-    @property
-    def shown(self) -> npt.NDArray[np.bool_]:
-        """(K,) which keypoints are finite."""
-        return np.asarray(np.isfinite(self.points).all(axis=1))
 
 
 def write_cloud_view(
@@ -170,16 +101,15 @@ def cloud_figure(scene: CloudScene, *, level: float = 0.9, up: Literal["x", "y",
 
 def _cloud(graphs: ModuleType, scene: CloudScene) -> Any:
     values, told = _map_values(scene, None)
-    marker = {"size": 2.6, "color": values, "cmin": 0, "cmax": 1, "colorscale": MAPS}
     tells = "" if scene.probabilities is None else "<br>probability %{customdata}"
     return graphs.Scatter3d(
         **_axes(scene.xyz),
         mode="markers",
-        marker=marker,
+        marker={"size": 2.6, "color": values, "cmin": 0, "cmax": 1, "colorscale": MAPS},
         name="cloud",
         showlegend=True,
         customdata=told,
-        text=[f"row {row}" for row in range(len(scene.xyz))],
+        text=[f"row {row}" for row in (range(len(scene.xyz)) if scene.rows is None else scene.rows.tolist())],
         hovertemplate="%{text}" + tells + "<extra></extra>",
     )
 
@@ -213,14 +143,21 @@ def _keypoints(graphs: ModuleType, scene: CloudScene) -> Any:
     kept = np.flatnonzero(scene.shown)
     confidence = np.ones(len(scene.points)) if scene.confidence is None else scene.confidence
     bar = {"title": {"text": "confidence"}, "len": 0.4, "thickness": 12, "x": 0.99, "xanchor": "right", "y": 0.3}
-    known: Mapping[str, Any] = {} if scene.confidence is None else {"colorbar": bar, "showscale": True}
+    known: dict[str, Any] = {} if scene.confidence is None else {"colorbar": bar, "showscale": True}
     color = np.clip(np.nan_to_num(confidence[kept]), 0, 1)
-    outline = {"color": PAPER, "width": 1}
     tells = "" if scene.confidence is None else "<br>confidence %{marker.color:.3f}"
     return graphs.Scatter3d(
         **_axes(scene.points[kept]),
         mode="markers",
-        marker={"size": 7, "color": color, "cmin": 0, "cmax": 1, "colorscale": CONFIDENCES, "line": outline, **known},
+        marker={
+            "size": 7,
+            "color": color,
+            "cmin": 0,
+            "cmax": 1,
+            "colorscale": CONFIDENCES,
+            "line": {"color": PAPER},
+            **known,
+        },
         name="keypoints",
         showlegend=True,
         text=[scene.labels[k] for k in kept],
@@ -275,14 +212,15 @@ def _edges(graphs: ModuleType, scene: CloudScene) -> list[Any]:
 
 def _truth(graphs: ModuleType, scene: CloudScene, truth: FloatArray) -> Any:
     kept = np.flatnonzero(np.isfinite(truth).all(axis=1))
+    names = [f"{html.escape(name)}, annotated" for name in scene.truth_names] or ["annotated"] * len(truth)
     return graphs.Scatter3d(
         **_axes(truth[kept]),
         mode="markers",
         marker={"size": 5, "color": TRUTH, "symbol": "cross"},
         name="truth",
         showlegend=True,
-        text=[scene.labels[k] for k in kept],
-        hovertemplate="%{text}, annotated<extra></extra>",
+        text=[names[k] for k in kept],
+        hovertemplate="%{text}<extra></extra>",
     )
 
 
