@@ -40,6 +40,7 @@ from heatpoint.datasets.sample import (
     resolve_data_root,
 )
 from heatpoint.datasets.scan import Scan, ScanSet, load_scan
+from heatpoint.datasets.scan_table import read_scan_table
 from heatpoint.datasets.spectralis_vol import VolSlice, read_vol_header, read_vol_lines
 from heatpoint.datasets.synthetic import open_synthetic_faces, render_face, synthetic_faces
 from heatpoint.datasets.synthetic_bodies import open_synthetic_bodies, render_body, synthetic_bodies
@@ -128,6 +129,7 @@ __all__ = [
     "read_rathke",
     "read_vol_header",
     "read_vol_lines",
+    "read_scan_table",
     "read_w300",
     "read_wflw",
     "render_body",
