@@ -6,14 +6,12 @@ triangles or the centre of an end. A part that an object does not have leaves it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from heatpoint.datasets._surfaces import bar, blade, body, box, rectangle, tube
 from heatpoint.frames import FloatArray
-from heatpoint.skeleton import Skeleton
 
 SIDES = (("left", -1.0), ("right", 1.0))
 CORNERS = tuple((f"{end}_{side}", x, z) for end, z in (("front", -1.0), ("back", 1.0)) for side, x in SIDES)
@@ -108,12 +106,11 @@ def _legs(shape: Shape, rng: np.random.Generator, corners: FloatArray, *, top: f
     """Four legs below the corners (4, 2), x and z in the order of CORNERS: square ones, or round ones that stand apart."""
     thick = rng.uniform(0.025, 0.05)
     is_round = rng.random() < 0.4
-    apart = rng.uniform(1.0, 1.2) if is_round else 1.0
+    apart, taper = (rng.uniform(1.0, 1.2), rng.uniform(0.5, 0.9)) if is_round else (1.0, 1.0)
     for (name, _, _), (x, z) in zip(CORNERS, corners, strict=True):
         start, end = np.array([x, top, z]), np.array([apart * x, 0.0, apart * z])
         if is_round:
-            radii = thick / 2 * np.array([1.0, rng.uniform(0.5, 0.9)])
-            shape.parts.append(tube(np.stack([start, end]), radii, sides=10))
+            shape.parts.append(tube(np.stack([start, end]), thick / 2 * np.array([1.0, taper]), sides=12))
         else:
             shape.parts.append(bar(end, start, thick, thick))
         shape.put(f"leg_{name}", apart * x, 0.0, apart * z)
@@ -153,7 +150,7 @@ def draw_table(rng: np.random.Generator) -> Shape:
     if is_round:
         centers = np.array([(0.0, height - thick, 0.0), (0.0, height, 0.0)])
         shape.parts.append(tube(centers, np.stack([half, half]), sides=32))
-        for name, x, z in (("left", -1, 0), ("right", 1, 0), ("front", 0, -1), ("back", 0, 1)):
+        for name, x, z in (("left", -1.0, 0.0), ("right", 1.0, 0.0), ("front", 0.0, -1.0), ("back", 0.0, 1.0)):
             shape.put(f"rim_{name}", x * half[0], height, z * half[1])
     else:
         shape.parts.append(box((-half[0], height - thick, -half[1]), (half[0], height, half[1])))
@@ -170,7 +167,7 @@ def draw_table(rng: np.random.Generator) -> Shape:
         _legs(shape, rng, corners, top=height - thick)
         if rng.random() < 0.4:
             low, (x, z) = (height - thick) * rng.uniform(0.82, 0.92), inset * half
-            shape.parts += [box((-x, low, end * z - 0.01), (x, height - thick, end * z + 0.01)) for end in (-1, 1)]
+            shape.parts += [box((-x, low, end * z - 0.01), (x, height - thick, end * z + 0.01)) for end in (-1.0, 1.0)]
     return shape
 
 
@@ -266,55 +263,3 @@ def _engines(shape: Shape, rng: np.random.Generator, wing: tuple[FloatArray, Flo
             line = start + np.outer([0.0, 0.25, 0.7, 1.0], [0.0, 0.0, length])
             shape.parts.append(tube(line, profile, axis="z", sides=12))
             shape.put(f"{name}_{label}", *start)
-
-
-def _skeleton(names: list[str], edges: list[tuple[str, str]]) -> Skeleton:
-    pairs = [(name, name.replace("left", "right")) for name in names if "left" in name]
-    return Skeleton(
-        tuple(names),
-        edges=tuple((names.index(a), names.index(b)) for a, b in edges),
-        swap_pairs=tuple((names.index(a), names.index(b)) for a, b in pairs),
-    )
-
-
-def _around(part: str, order: tuple[str, ...]) -> list[tuple[str, str]]:
-    names = [f"{part}_{corner}" for corner in order]
-    return list(zip(names, names[1:] + names[:1], strict=True))
-
-
-_NAMES = [name for name, _, _ in CORNERS]
-_LOOP = ("front_left", "front_right", "back_right", "back_left")
-_CHAIR = _skeleton(
-    [f"seat_{name}" for name in _NAMES]
-    + ["back_top_left", "back_top_right"]
-    + [f"leg_{name}" for name in _NAMES]
-    + [f"arm_{end}_{side}" for end in ("front", "back") for side, _ in SIDES]
-    + ["pedestal_foot"],
-    _around("seat", _LOOP)
-    + [(f"seat_{name}", f"leg_{name}") for name in _NAMES]
-    + [(f"arm_front_{side}", f"arm_back_{side}") for side, _ in SIDES]
-    + [(f"seat_back_{side}", f"back_top_{side}") for side, _ in SIDES]
-    + [("back_top_left", "back_top_right")],
-)
-_TABLE = _skeleton(
-    [f"top_{name}" for name in _NAMES]
-    + [f"rim_{side}" for side in ("left", "right", "front", "back")]
-    + [f"leg_{name}" for name in _NAMES]
-    + ["pedestal_foot"],
-    _around("top", _LOOP)
-    + _around("rim", ("left", "front", "right", "back"))
-    + [(f"top_{name}", f"leg_{name}") for name in _NAMES],
-)
-_AIRPLANE = _skeleton(
-    ["nose", "tail"]
-    + [f"{part}_{side}" for part in ("wing_root", "wing_tip") for side, _ in SIDES]
-    + ["fin_root", "fin_top"]
-    + [f"{part}_{side}" for part in ("stabilizer", "engine", "outer_engine") for side, _ in SIDES],
-    [("nose", "tail"), ("fin_root", "fin_top"), ("stabilizer_left", "stabilizer_right")]
-    + [(f"wing_root_{side}", f"wing_tip_{side}") for side, _ in SIDES],
-)
-SHAPES: dict[str, tuple[Callable[[np.random.Generator], Shape], Skeleton]] = {
-    "chair": (draw_chair, _CHAIR),
-    "table": (draw_table, _TABLE),
-    "airplane": (draw_airplane, _AIRPLANE),
-}

@@ -102,7 +102,7 @@ class CloudSet:
         return f"CloudSet({self.name!r}, {self.split!r}, {len(self)} clouds with {self.skeleton.num_points} keypoints)"
 
 
-def load_cloud(source: Cloud | Path | str | FloatArray) -> FloatArray:
+def load_cloud(source: Cloud | Path | str | npt.NDArray[Any]) -> FloatArray:
     """Reads a cloud as (N, 3) float64: .pcd, .ply, .npy, .xyz, .txt, .pts or .off; colours and normals are left out.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def read_npy(path: Path | str) -> FloatArray:
         ValueError: In one line, if the file is no array of numbers of this shape.
     """
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise _broken("read_npy", "be an array saved by numpy.save", path, str(error)) from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":

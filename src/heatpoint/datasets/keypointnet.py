@@ -181,8 +181,8 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
     elif len(set(semantic)) < len(semantic):
         twice = next(i for i in semantic if semantic.count(i) > 1)
         wrong = f"has semantic id {twice} twice"
-    elif not all(0 <= i < MOST_KEYPOINTS for i in semantic):
-        wrong = f"must have semantic ids from 0 to {MOST_KEYPOINTS - 1}, got {max(semantic, key=abs)}"
+    elif outside := [i for i in semantic if not 0 <= i < MOST_KEYPOINTS]:
+        wrong = f"must have semantic ids from 0 to {MOST_KEYPOINTS - 1}, got {outside[0]}"
     if wrong:
         found.append(f"{name} {wrong}")
         return None

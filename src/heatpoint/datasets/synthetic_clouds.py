@@ -9,17 +9,70 @@ section 5.4, speaks of 0.01.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from heatpoint._checks import message, one_of
-from heatpoint.datasets._cloud_shapes import SHAPES
+from heatpoint.datasets._cloud_shapes import CORNERS, SIDES, Shape, draw_airplane, draw_chair, draw_table
 from heatpoint.datasets._surfaces import draw_points
 from heatpoint.datasets.cloud import Cloud, CloudSet
 from heatpoint.datasets.sample import check_split
+from heatpoint.skeleton import Skeleton
 
+
+def _skeleton(names: list[str], edges: list[tuple[str, str]]) -> Skeleton:
+    pairs = [(name, name.replace("left", "right")) for name in names if "left" in name]
+    return Skeleton(
+        tuple(names),
+        edges=tuple((names.index(a), names.index(b)) for a, b in edges),
+        swap_pairs=tuple((names.index(a), names.index(b)) for a, b in pairs),
+    )
+
+
+def _around(part: str, order: tuple[str, ...]) -> list[tuple[str, str]]:
+    names = [f"{part}_{corner}" for corner in order]
+    return list(zip(names, names[1:] + names[:1], strict=True))
+
+
+NAMES = [name for name, _, _ in CORNERS]
+LOOP = ("front_left", "front_right", "back_right", "back_left")
+CHAIR = _skeleton(
+    [f"seat_{name}" for name in NAMES]
+    + ["back_top_left", "back_top_right"]
+    + [f"leg_{name}" for name in NAMES]
+    + [f"arm_{end}_{side}" for end in ("front", "back") for side, _ in SIDES]
+    + ["pedestal_foot"],
+    _around("seat", LOOP)
+    + [(f"seat_{name}", f"leg_{name}") for name in NAMES]
+    + [(f"arm_front_{side}", f"arm_back_{side}") for side, _ in SIDES]
+    + [(f"seat_back_{side}", f"back_top_{side}") for side, _ in SIDES]
+    + [("back_top_left", "back_top_right")],
+)
+TABLE = _skeleton(
+    [f"top_{name}" for name in NAMES]
+    + [f"rim_{side}" for side in ("left", "right", "front", "back")]
+    + [f"leg_{name}" for name in NAMES]
+    + ["pedestal_foot"],
+    _around("top", LOOP)
+    + _around("rim", ("left", "front", "right", "back"))
+    + [(f"top_{name}", f"leg_{name}") for name in NAMES],
+)
+AIRPLANE = _skeleton(
+    ["nose", "tail"]
+    + [f"{part}_{side}" for part in ("wing_root", "wing_tip") for side, _ in SIDES]
+    + ["fin_root", "fin_top"]
+    + [f"{part}_{side}" for part in ("stabilizer", "engine", "outer_engine") for side, _ in SIDES],
+    [("nose", "tail"), ("fin_root", "fin_top"), ("stabilizer_left", "stabilizer_right")]
+    + [(f"wing_root_{side}", f"wing_tip_{side}") for side, _ in SIDES],
+)
+SHAPES: dict[str, tuple[Callable[[np.random.Generator], Shape], Skeleton]] = {
+    "chair": (draw_chair, CHAIR),
+    "table": (draw_table, TABLE),
+    "airplane": (draw_airplane, AIRPLANE),
+}
 SPLITS = ("train", "validation", "test")
 DEFAULT_COUNTS = {"train": 1000, "validation": 100, "test": 200}
 

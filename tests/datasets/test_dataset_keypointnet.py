@@ -1,0 +1,249 @@
+"""KeypointNet: a small root in its layout, every fault of one, and the real airplanes and chair."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from heatpoint.cloud_frame import CloudFrame
+from heatpoint.datasets import CLOUDS, load_cloud, read_keypointnet
+from heatpoint.datasets.keypointnet import REMEDY, SYNSETS, open_keypointnet
+
+SYNSET = "03797390"
+IDS = {"aa": (0, 1, 2, 3), "bb": (2, 0, 5), "cc": (1, 3, 0), "dd": (0, 4)}
+Change = Callable[[list[dict[str, Any]]], object]
+
+
+def cloud_of(model: str) -> np.ndarray:
+    return np.random.default_rng(list(model.encode())).integers(-400, 400, (31, 3)) / 1000
+
+
+def record(model: str) -> dict[str, Any]:
+    keypoints = [
+        {
+            # As published: more digits than the rows of the cloud have.
+            "xyz": [v + 4e-7 for v in cloud_of(model)[7 * place]],
+            "rgb": [1, 2, 3],
+            "semantic_id": semantic,
+            "pcd_info": {"point_index": 7 * place},
+            "mesh_info": {"face_index": 0, "face_uv": [0.2, 0.4, 0.4]},
+        }
+        for place, semantic in enumerate(IDS[model])
+    ]
+    # Groups name places in the list of keypoints, not semantic ids.
+    symmetries: dict[str, Any] = {"reflection": [], "rotation": []}
+    if model == "cc":
+        symmetries["reflection"] = [{"kp_indexes": [0, 1]}]
+    if model == "bb":
+        symmetries["rotation"] = [{"kp_indexes": [0, 2, 1], "is_circle": False, "circle": {}}]
+    return {"class_id": SYNSET, "model_id": model, "keypoints": keypoints, "symmetries": symmetries}
+
+
+def make_root(
+    tmp_path: Path, *, change: Change | None = None, file: str = "all.json", clouds: str = "aa bb cc"
+) -> Path:
+    root = tmp_path / "keypointnet"
+    for folder in ("annotations", f"pcds/{SYNSET}", "splits"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    records = [record(model) for model in IDS]
+    records.insert(1, {"class_id": SYNSETS["chair"], "model_id": "aa", "keypoints": "of another category"})
+    if change is not None:
+        change(records)
+    (root / "annotations" / file).write_text(json.dumps(records))
+    for split, models in (("train", "aa bb dd"), ("val", "cc"), ("test", "")):
+        lines = [f"{SYNSET}-{model}" for model in models.split()] + [f"{SYNSETS['chair']}-cc"]
+        (root / "splits" / f"{split}.txt").write_text("\n".join(lines))
+    for model in clouds.split():
+        rows = "".join("{:.6f} {:.6f} {:.6f} 255\n".format(*row) for row in cloud_of(model))
+        header = "VERSION .7\nFIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F U\nCOUNT 1 1 1 1\nPOINTS 31\nDATA ascii\n"
+        (root / "pcds" / SYNSET / f"{model}.pcd").write_text(header + rows)
+    return root
+
+
+@pytest.mark.parametrize("file", ["all.json", "mug.json", "mug_subset.json"])
+def test_keypoints_stand_at_their_semantic_ids(file: str, tmp_path: Path) -> None:
+    found = CLOUDS["keypointnet_mug"](make_root(tmp_path, file=file).parent, "train")
+    assert repr(found) == "CloudSet('keypointnet_mug', 'train', 2 clouds with 6 keypoints)"
+    assert found.skeleton.names == tuple(f"keypoint_{i}" for i in range(6))
+    for sample, model in zip(found.samples, ("aa", "bb"), strict=True):
+        assert sample.key == f"{SYNSET}-{model}"
+        assert sample.category == "mug"
+        assert isinstance(sample.xyz, np.ndarray)
+        np.testing.assert_array_equal(sample.xyz, cloud_of(model))
+        points, index, visible = np.zeros((6, 3)), [0] * 6, [False] * 6
+        for place, semantic in enumerate(IDS[model]):
+            points[semantic], index[semantic], visible[semantic] = cloud_of(model)[7 * place], 7 * place, True
+        np.testing.assert_array_equal(sample.points, points)
+        assert sample.index is not None
+        assert (sample.index.tolist(), sample.visible.tolist()) == (index, visible)
+    assert found.protocol["models_without_cloud"] == 1
+    assert found.protocol["annotations"] == file
+
+
+def test_symmetries_are_those_of_semantic_ids(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    found = read_keypointnet(root, "mug", "all")
+    assert found.skeleton.swap_pairs == ((1, 3),)
+    assert [sample.rotations for sample in found.samples] == [(), ((2, 5, 0),), ()]
+    # Where one keypoint is the reflection of two, none of them has one partner.
+    make_root(tmp_path, change=lambda r: r[0]["symmetries"].update(reflection=[{"kp_indexes": [1, 2]}]))
+    assert read_keypointnet(root, "mug", "all").skeleton.swap_pairs == ()
+    make_root(tmp_path, change=lambda r: [values.pop("symmetries", None) for values in r])
+    assert read_keypointnet(root, "mug", "all").skeleton.swap_pairs == ()
+
+
+def test_every_split_has_the_keypoints_of_all(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    keys = {
+        split: [s.key[-2:] for s in read_keypointnet(root, "mug", split).samples] for split in ("train", "val", "all")
+    }
+    assert keys == {"train": ["aa", "bb"], "val": ["cc"], "all": ["aa", "bb", "cc"]}
+    assert read_keypointnet(root, "mug", "val").skeleton.num_points == 6
+
+
+def test_models_without_clouds_are_left_out_and_told(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    problems: list[str] = []
+    assert len(read_keypointnet(root, "mug", "train", problems=problems)) == 2
+    folder = root / "pcds" / SYNSET
+    assert problems == [f"1 of 3 models of split train have no cloud in {folder} and are left out"]
+    with pytest.raises(FileNotFoundError) as caught:
+        read_keypointnet(root, "mug", "test")
+    text = (
+        f"keypointnet: clouds must be existing files, got none for 0 models of split test in {folder}. Get annotations"
+    )
+    assert str(caught.value).startswith(text)
+
+
+def change(path: tuple[Any, ...], value: object) -> Change:
+    def apply(records: list[dict[str, Any]]) -> None:
+        target: Any = records
+        for step in path[:-1]:
+            target = target[step]
+        target[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (change((0, "keypoints", 1, "semantic_id"), 3), "all.json record 0 (aa) has semantic id 3 twice"),
+        (change((0, "keypoints", 1, "semantic_id"), -1), "all.json record 0 (aa) must have semantic ids from 0 to 255, got -1"),
+        (change((0, "keypoints", 1, "semantic_id"), 900), "all.json record 0 (aa) must have semantic ids from 0 to 255, got 900"),
+        (change((0, "keypoints", 1, "semantic_id"), 1.5), "all.json record 0 (aa) cannot be read (ValueError: 1.5 is no whole"),
+        (change((0, "keypoints", 1, "xyz"), [0.0, 1.0]), "all.json record 0 (aa) cannot be read (ValueError: "),
+        (change((0, "keypoints", 1, "xyz", 2), float("nan")), "all.json record 0 (aa) must have keypoints with finite x, y, z"),
+        (change((0, "keypoints"), []), "all.json record 0 (aa) must have keypoints with finite x, y, z"),
+        (change((0, "keypoints"), None), "all.json record 0 (aa) cannot be read (TypeError: "),
+        (change((0, "keypoints", 1, "pcd_info"), {}), "all.json record 0 (aa) cannot be read (KeyError: 'point_index')"),
+        (change((0, "symmetries"), {"rotation": [{"kp_indexes": [9]}]}), "all.json record 0 (aa) cannot be read (IndexError: "),
+        (change((0, "keypoints", 1, "pcd_info", "point_index"), 31), "all.json aa has point_index 31, but aa.pcd has rows 0 to"),
+        (change((0, "keypoints", 1, "pcd_info", "point_index"), 5), "all.json aa has keypoint 1 "),
+        (change((0, "keypoints", 1, "xyz", 0), 0.9), "all.json aa has keypoint 1 "),
+        (change((0, "model_id"), 7), "all.json record 0 has no model_id"),
+        (change((0, ), "text"), "all.json record 0 has no model_id"),
+        (change((2, "model_id"), "aa"), "all.json record 2 (aa) is there twice"),
+    ],
+)  # fmt: skip
+def test_faults_name_file_and_record(fault: Change, text: str, tmp_path: Path) -> None:
+    root = make_root(tmp_path, change=fault)
+    with pytest.raises(ValueError) as caught:
+        read_keypointnet(root, "mug", "all")
+    assert str(caught.value).startswith(f"keypointnet: {text}")
+    assert str(caught.value).endswith(REMEDY)
+    assert "\n" not in str(caught.value)
+    problems: list[str] = []
+    rest = read_keypointnet(root, "mug", "all", problems=problems)
+    assert any(problem.startswith(text) for problem in problems)
+    assert len(rest) == 2
+
+
+def test_a_broken_cloud_is_one_of_the_problems(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    path = root / "pcds" / SYNSET / "bb.pcd"
+    path.write_text(path.read_text().replace("POINTS 31", "POINTS 32"))
+    with pytest.raises(ValueError) as caught:
+        read_keypointnet(root, "mug", "all")
+    text = "keypointnet: read_pcd: file must hold the 32 points that it announces, got 31 in "
+    assert str(caught.value).startswith(text)
+
+
+def test_files_that_are_not_of_their_kind(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    annotations = root / "annotations" / "all.json"
+    with pytest.raises(
+        ValueError, match=r"keypointnet: category must be one of airplane, .*got 'mugs'. Did you mean mug"
+    ):
+        read_keypointnet(root, "mugs", "train")
+    with pytest.raises(ValueError, match=r"keypointnet: split must be one of all, test, train, val, got 'trian'"):
+        read_keypointnet(root, "mug", "trian")
+    with pytest.raises(ValueError, match=re.escape(f"all.json has no model of class {SYNSETS['bed']} (bed). Correct")):
+        read_keypointnet(root, "bed", "train", problems=[])
+    (root / "splits" / "val.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"keypointnet: split must be an existing file, got .*val\.txt\. Get"):
+        read_keypointnet(root, "mug", "val")
+    annotations.write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"keypointnet: annotations must be a list of models, got otherwise in .*all\.json"
+    ):
+        read_keypointnet(root, "mug", "train")
+    annotations.write_text("[{")
+    with pytest.raises(
+        ValueError, match=r"keypointnet: annotations must be JSON, got .*line 1 column 3.* in .*all\.json"
+    ):
+        read_keypointnet(root, "mug", "train")
+    annotations.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"annotations must be an existing file, got neither mug.json nor all.json in"
+    ):
+        read_keypointnet(root, "mug", "train")
+    with pytest.raises(
+        FileNotFoundError, match=r"keypointnet: data root must hold the folder .*none, got no such folder"
+    ):
+        read_keypointnet(tmp_path / "none", "mug", "train")
+
+
+@pytest.mark.parametrize(("category", "number", "clouds"), [("airplane", 18, 10), ("chair", 21, 1)])
+def test_real_keypoints_are_rows_of_real_clouds(category: str, number: int, clouds: int, data_root: Path) -> None:
+    if not (data_root / "pointcloud_keypointnet").is_dir():
+        pytest.skip("real data is absent: the data root holds no pointcloud_keypointnet")
+    found = open_keypointnet(data_root, "all", category=category)
+    assert (found.skeleton.num_points, len(found)) == (number, clouds)
+    for sample in found.samples:
+        xyz = load_cloud(sample)
+        assert xyz.shape == (2048, 3)
+        assert sample.index is not None
+        np.testing.assert_array_equal(xyz[sample.index[sample.visible]], sample.points[sample.visible])
+        # In ShapeNet's units; the diagonal of the samples falls short of that of the surface.
+        assert 0.9 < np.linalg.norm(np.ptp(xyz, axis=0)) <= 1.001
+        # As far apart as docs/datasets.md says: the paper's 0.01 is of these units, not of the unit sphere's.
+        assert 2.0 < CloudFrame.unit_sphere(xyz).scale < 2.8
+        apart = cKDTree(xyz).query(xyz, k=2)[0][:, 1].mean()
+        assert (0.005 < apart < 0.0075) if category == "airplane" else (0.009 < apart < 0.0095)
+    if category == "airplane":
+        assert found.skeleton.swap_pairs == ((3, 5), (4, 6), (7, 8), (10, 11), (12, 13), (14, 15), (16, 17))
+        # Nose and tail: the front is at −z.
+        assert all(sample.points[0, 2] < sample.points[2, 2] for sample in found.samples)
+    else:
+        # The corners of the back and those of the seat's front.
+        assert found.samples[0].points[:2, 2].min() > found.samples[0].points[4:6, 2].max()
+
+
+def test_real_splits_share_the_real_clouds(data_root: Path) -> None:
+    if not (data_root / "pointcloud_keypointnet").is_dir():
+        pytest.skip("real data is absent: the data root holds no pointcloud_keypointnet")
+    keys = [
+        {s.key for s in open_keypointnet(data_root, split, category="airplane").samples} for split in ("train", "test")
+    ]
+    assert [len(part) for part in keys] == [8, 2]
+    assert not keys[0] & keys[1]
+    with pytest.raises(FileNotFoundError, match="got none for 20 models of split val in "):
+        open_keypointnet(data_root, "val", category="airplane")
