@@ -1,7 +1,7 @@
 """Heidelberg Spectralis .vol files ("raw data export"): the B-scans, their headers and the lines that the device drew.
 
-The layout, all little endian, in which three public readers agree (octSpectralisReader.m of YufanHe/oct_preprocess,
-HDEVolImporter.m of FabianRathke/octSegmentation, vol_reader.py of MedVisBonn/eyepy):
+The layout, all little endian, in which four public readers agree (octSpectralisReader.m of YufanHe/oct_preprocess,
+HDEVolImporter.m of FabianRathke/octSegmentation, volReader.py of ayl/heyexReader, vol_reader.py of MedVisBonn/eyepy):
 
     0     char[12] "HSF-OCT-xxx"; int32 SizeX, NumBScans, SizeZ; float64 ScaleX, Distance, ScaleZ [mm];
     48    int32 SizeXSlo, SizeYSlo; float64 ScaleXSlo, ScaleYSlo [mm]; int32 FieldSizeSlo; float64 ScanFocus;
