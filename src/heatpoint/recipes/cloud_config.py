@@ -22,6 +22,8 @@ class CloudDataConfig:
     """Share of the training split that is held out to choose the best epoch. 0: none is, and the last epoch is kept."""
     test_split: str = "test"
     """Split that the best epoch is scored on at the end. Empty: none."""
+    by_heart: bool = False
+    """Train and test on the same clouds, all that the set has: does the network learn them by heart?"""
     limit: int = 0
     """Use only the first so many clouds of each split. 0: all."""
     train_limit: int = 0
@@ -45,6 +47,10 @@ class CloudModelConfig:
     """Neighbourhoods of one radius on each level, or of several side by side."""
     width: float = 1.0
     """Factor on the channels of every layer. 1: as published."""
+    centers: tuple[int, ...] = ()
+    """Points that each level keeps, falling. Empty: as published, 512 and 128."""
+    head_dropout: float = 0.5
+    """Share of features dropped before the last layer in training."""
     start: str = ""
     """A model.safetensors of ours with the same network to start from; its last layer is drawn anew. Empty: from scratch."""
     logits_std: float | None = None
@@ -67,10 +73,14 @@ class SkeletonModelConfig:
 
     num_keypoints: int = 10
     """Keypoints that are looked for; their meaning is found in training."""
+    points_per_edge: int = 0
+    """Points on the segment between two keypoints in the loss. 0: one per 0.01 of its length, from 15 to 200, as published."""
     grouping: Literal["single", "multi"] = "multi"
     """Neighbourhoods of one radius on each level, or of several side by side."""
     width: float = 1.0
     """Factor on the channels of every layer. 1: as published."""
+    head_dropout: float = 0.5
+    """Share of features dropped before the maps in training."""
     start: str = ""
     """A model.safetensors of ours with the same network to start from; its last layer is drawn anew. Empty: from scratch."""
     logits_std: float | None = None
@@ -78,12 +88,17 @@ class SkeletonModelConfig:
 
     def __post_init__(self) -> None:
         _require("SkeletonModelConfig", "num_keypoints", self.num_keypoints >= 2, "be at least 2", self.num_keypoints)
+        number = self.points_per_edge
+        _require(
+            "SkeletonModelConfig", "points_per_edge", number == 0 or 2 <= number <= 200, "be 0, or 2 to 200", number
+        )
         _check_network(self)
 
 
 def _check_network(config: CloudModelConfig | SkeletonModelConfig) -> None:
     name, std = type(config).__name__, config.logits_std
     _require(name, "width", config.width > 0, "be greater than 0", config.width)
+    _require(name, "head_dropout", 0 <= config.head_dropout < 1, "be from 0 to below 1", config.head_dropout)
     _require(name, "logits_std", std is None or std > 0, "be greater than 0, or None", std)
 
 

@@ -1,0 +1,43 @@
+"""Scores of point clouds as columns of a table, and the lines below it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def columns(row: dict[str, Any]) -> list[str]:
+    """Headings for a row of scores: of named keypoints, or of the agreement of unnamed ones.
+
+    >>> columns({"das": {"forward": 1.0, "backward": 0.5, "mean": 0.75}})
+    ['DAS %', 'forward %', 'backward %']
+    """
+    if "das" in row:
+        return ["DAS %", "forward %", "backward %"]
+    shown = [f"PCK@{at} %\n{by}" for by, shares in row["pck"].items() for at in shares]
+    return [*shown, "distance", "r\npoint"]
+
+
+def numbers(row: dict[str, Any]) -> list[str]:
+    """A row of scores, as `columns` heads it.
+
+    >>> numbers({"das": {"forward": 1.0, "backward": 0.5, "mean": 0.75}})
+    ['75.00', '100.00', '50.00']
+    """
+    if "das" in row:
+        return [f"{100 * row['das'][key]:.2f}" for key in ("mean", "forward", "backward")]
+    shares = [f"{100 * share:.2f}" for by in row["pck"].values() for share in by.values()]
+    return [*shares, f"{row['distance']:.5f}", f"{row['correlation']['confidence']:.3f}"]
+
+
+def more(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The curves of correct keypoints, and what was left out."""
+    if "das" in row:
+        return []
+    lines = []
+    at = row["curve"]["thresholds"]
+    for by in row["pck"]:
+        values = ", ".join(f"@{t:g} {100 * share:.1f}" for t, share in zip(at, row["curve"][by], strict=True) if t)
+        lines.append(f"PCK % {by} {values}")
+    if row["left_out"]:
+        lines.append(f"{row['left_out']} of {found['num_images']} clouds have no keypoint and are left out")
+    return lines
