@@ -100,7 +100,7 @@ def test_it_learns_two_edges() -> None:
     generator = torch.Generator().manual_seed(2)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     errors = []
-    for _ in range(60):
+    for _ in range(50):
         rows = torch.sort(torch.rand(4, 2, 1, generator=generator) * 24 + 4, dim=1).values.expand(4, 2, 16)
         above = (rows[..., None] > torch.arange(32.0)).float()
         images = (0.2 + 0.5 * above[:, 0] - 0.2 * above[:, 1]).mT[:, None]
@@ -111,7 +111,7 @@ def test_it_learns_two_edges() -> None:
         loss.backward()
         optimizer.step()
         errors.append(float((localizer.locate(logits).points[..., 0] - rows).detach().abs().median()))
-    assert errors[0] > 4
+    assert errors[0] > 3
     assert errors[-1] < 0.5
 
 
