@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
+from heatpoint.datasets._npz import read_npz
 from heatpoint.datasets.pts import IMAGE_ENDINGS, image_beside
 from heatpoint.frames import FloatArray
 
@@ -124,12 +122,7 @@ def from_npz(path: Path, root: Path, surfaces: Sequence[str] | None, found: list
     Raises:
         ValueError: If the file is no .npz file of plain arrays, or neither it nor the caller names the surfaces.
     """
-    try:
-        with np.load(path) as content:
-            arrays: dict[str, npt.NDArray[Any]] = {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        got = str(error) or type(error).__name__
-        raise ValueError(message("read_scan_table", str(path), "be an .npz file of plain arrays", got)) from None
+    arrays = read_npz("read_scan_table", path)
     stored = arrays.pop("surfaces", None)
     names = [str(name) for name in stored.ravel()] if stored is not None else list(surfaces or ())
     if not names:

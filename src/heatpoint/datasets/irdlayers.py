@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import csv
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from heatpoint._checks import message
 from heatpoint.datasets._faces import require_paths
+from heatpoint.datasets._npz import read_npz
 from heatpoint.datasets.image_files import image_size
 from heatpoint.datasets.sample import check_split, require_folder, resolve_data_root, settle
 from heatpoint.datasets.scan import BoolArray, Scan, ScanSet, load_scan, row_faults
@@ -159,12 +158,7 @@ def _boundaries(root: Path, split: str, problems: list[str] | None, found: list[
     if len(require_paths("irdlayers", files, problems, remedy=GET)) < len(files):
         return {}
     path, index = files
-    try:
-        with np.load(path) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        rule = "be an .npz file of plain arrays"
-        raise ValueError(message("irdlayers", str(path), rule, str(error) or type(error).__name__, REMEDY)) from None
+    arrays = read_npz("irdlayers", path, remedy=REMEDY)
     with index.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     if not lines or not {"split", "name"} <= set(lines[0]):
