@@ -145,20 +145,30 @@ def test_nearest_rows_and_points_that_are_none() -> None:
     assert nearest_rows(cloud, others).tolist() == [expected[0], 0, expected[1]]
 
 
-def test_errors_along_the_cloud_are_those_between_the_nearest_points() -> None:
+def test_errors_along_the_cloud_are_paths_and_the_steps_to_them() -> None:
     clouds = [CLOUDS[n, : CELLS - 3 * n] for n in range(NUM)]
-    found = cloud_errors(PRED, TARGET, visible=VISIBLE, distance="geodesic", clouds=clouds, num_neighbors=4)
+    pred = PRED.clone()
+    pred[0, 1] = clouds[0][17]
+    visible = VISIBLE.clone()
+    visible[0, 1] = True
+    found = cloud_errors(pred, TARGET, visible=visible, distance="geodesic", clouds=clouds, num_neighbors=4)
     for n in range(NUM):
         for k in range(POINTS):
-            if not VISIBLE[n, k]:
+            if not visible[n, k]:
                 assert found[n, k].isnan()
                 continue
-            start, stop = (nearest_rows(clouds[n], points[n, k : k + 1])[0] for points in (TARGET, PRED))
-            expected = geodesic_distances(clouds[n], [start], num_neighbors=4)[0, stop]
+            points = [TARGET[n, k].tolist(), pred[n, k].tolist()]
+            rows = [min(range(len(clouds[n])), key=lambda row: math.dist(clouds[n][row], p)) for p in points]
+            expected = paths_by_loops(clouds[n].numpy(), rows[0], 4)[rows[1]]
+            expected += sum(math.dist(clouds[n][row], p) for row, p in zip(rows, points, strict=True))
             assert found[n, k].item() == pytest.approx(expected, rel=1e-12)
-    fewer = cloud_errors(PRED, TARGET, visible=VISIBLE, distance="geodesic", clouds=clouds, num_neighbors=1)
-    assert (fewer >= found)[VISIBLE].all()
-    assert (fewer > found).any()
+    # Between points of the cloud it is the path alone, as published.
+    assert found[0, 1].item() == pytest.approx(geodesic_distances(clouds[0], [1], num_neighbors=4)[0, 17], rel=1e-12)
+    straight = cloud_errors(pred, TARGET, visible=visible)
+    assert (found >= straight - 1e-12)[visible].all()
+    fewer = cloud_errors(pred, TARGET, visible=visible, distance="geodesic", clouds=clouds, num_neighbors=1)
+    assert (fewer >= found - 1e-12)[visible].all()
+    assert (fewer > found + 1e-6).any()
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "geodesic"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,9 +33,9 @@ def cloud_errors(
 ) -> Tensor:
     """Distance of every keypoint from its place: straight, or along the cloud.
 
-    Along the cloud, prediction and target are first moved to the nearest points of the cloud, which costs nothing where they are
-    points of the cloud, as KeypointNet's targets are; a prediction between its points is so rounded, and may come out nearer
-    than by the straight line.
+    Along the cloud, the way leads from the prediction to its nearest point of the cloud, on the shortest path to the point
+    nearest to the target, and from there to the target: it is never shorter than the straight line. KeypointNet's predictions
+    and targets are points of the cloud, and the steps at both ends 0; what is located in the air pays for them.
 
     Args:
         pred: (N, K, D).
@@ -53,7 +54,7 @@ def cloud_errors(
     >>> cloud = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
     >>> pred, target = torch.tensor([[[1.0, 0.9]]]), torch.tensor([[[0.0, 0.0]]])
     >>> cloud_errors(pred, target, distance="geodesic", clouds=cloud, num_neighbors=1)
-    tensor([[2.]])
+    tensor([[2.1000]])
     """
     one_of("cloud_errors", "distance", distance, DISTANCES)
     straight = relative_distances(pred, target, pred.new_ones(len(pred)), visible=visible)
@@ -66,10 +67,12 @@ def cloud_errors(
     errors = straight.detach().clone()
     for sample, cloud in enumerate(clouds):
         kept = straight[sample].isfinite()
-        xyz = cloud.detach().cpu().numpy()
-        start, stop = (nearest_rows(xyz, points[sample][kept].detach().cpu().numpy()) for points in (target, pred))
-        paths = geodesic_distances(xyz, start, num_neighbors=num_neighbors)
-        errors[sample, kept] = torch.from_numpy(paths[range(len(stop)), stop]).to(errors)
+        xyz = cloud.detach().cpu().double().numpy()
+        ends = [points[sample][kept].detach().cpu().double().numpy() for points in (target, pred)]
+        start, stop = (nearest_rows(xyz, end) for end in ends)
+        paths = geodesic_distances(xyz, start, num_neighbors=num_neighbors)[range(len(stop)), stop]
+        steps = sum(np.linalg.norm(end - xyz[row], axis=1) for end, row in zip(ends, (start, stop), strict=True))
+        errors[sample, kept] = torch.from_numpy(paths + steps).to(errors)
     return errors
 
 
