@@ -238,7 +238,7 @@ def _rows_shown(number: int, num_points: int) -> npt.NDArray[np.int64]:
     """Rows (num_points,) of a cloud of `number` points, ascending.
 
     >>> _rows_shown(3, 5)
-    array([0, 0, 1, 2, 2])
+    array([0, 1, 1, 2, 2])
     """
     rng = np.random.default_rng(SEED)
     if number >= num_points:
