@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, missing_package
+from heatpoint._checks import check_real, message, missing_package
 from heatpoint.datasets.scan import Scan, load_scan
 from heatpoint.frames import FloatArray
 from heatpoint.scan_frame import FloatImage, ScanFrame
@@ -20,24 +20,23 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package("heatpoint.transforms", error) from error
 
-# The line is the lower edge of the bright band of retinal pigment epithelium and photoreceptors, some 55 µm thick, 14 of the 496
-# rows (1.9 mm) of a Spectralis scan. All lengths are shares of the rows: scanners reach about as deep, with more or fewer rows.
-BAND = 1 / 35
-TISSUE = 1 / 6
-SLOPE = 1 / 80
+# In micrometres: the bright band of photoreceptors and pigment epithelium, whose lower edge the line is; the tissue above that
+# tells it from the nerve fibres; how far the line may climb from one coarse column to the next.
+BAND_UM, TISSUE_UM, CLIMB_UM = 55.0, 320.0, 27.0
+DEPTH_UM = 1920.0  # What a scan shows where its spacing is not known: the 496 rows of a Spectralis, 3.87 µm each.
 COARSE_COLUMNS = 64
 # Where the line lies in the cut: above it is the retina, up to 101 rows thick in `irdlayers`, below it little of interest.
 LINE_SHARE = 0.85
 
 
-def flattening_rows(image: npt.NDArray[np.floating]) -> FloatArray:
+def flattening_rows(image: npt.NDArray[np.floating], *, axial_um: float | None = None) -> FloatArray:
     """The line along which a scan of the retina is flattened, found in the image alone: about Bruch's membrane.
 
     He et al. (MICCAI 2019) flatten to an estimate of Bruch's membrane from gradients of the image. Here it is the lower edge of
-    the brightest band, below other tissue, that runs through all columns: with m(a, b) the mean from a to b rows below a row
-    and t = rows / 35, of what is brighter than the darkest quarter of the scan,
+    the brightest band, below other tissue, that runs through all columns: with m(a, b) the mean from a to b rows below a row,
+    t = 55 µm and T = 320 µm, of what is brighter than the darkest quarter of the scan,
 
-        score = relu(2 m(−t, 0) − ½ m(0, t) − 1½ m(−2t, −t)) · min(m(−rows / 6, −t) / b, 1)²,
+        score = relu(2 m(−t, 0) − ½ m(0, t) − 1½ m(−2t, −t)) · min(m(−T, −t) / b, 1)²,
 
     the first factor divided by its 99.5th percentile in each column, b half the 98th percentile of the mean that it divides:
     bright nerve fibres have no tissue above. Then the path of the largest sum by dynamic programming, smoothed by a running
@@ -45,13 +44,14 @@ def flattening_rows(image: npt.NDArray[np.floating]) -> FloatArray:
     3.2 and never further than 12 from there.
 
     Args:
-        image: (H, W), bright tissue on dark, top to bottom as the eye looks at it.
+        image: (H, W), bright tissue on dark, the vitreous at the top.
+        axial_um: Micrometres per row; None takes the scan to show a depth of 1920 µm, as those of a Spectralis do.
 
     Returns:
         (W,) rows, not whole. A scan without contrast gets its middle. Nothing is drawn at random.
 
     Raises:
-        ValueError: If the image is not (H, W).
+        ValueError: If the image is not (H, W), or the spacing not greater than 0.
 
     >>> image = np.zeros((70, 9), dtype=np.float32)
     >>> image[20:60] = 0.3
@@ -61,19 +61,23 @@ def flattening_rows(image: npt.NDArray[np.floating]) -> FloatArray:
     """
     if image.ndim != 2 or not image.size:
         raise ValueError(message("flattening_rows", "image", "be (H, W) with at least one pixel", image.shape))
+    if axial_um is not None:
+        check_real("flattening_rows", "axial_um", axial_um, "be greater than 0", above=0)
     height, width = image.shape
+    spacing = axial_um or DEPTH_UM / height
     number = min(COARSE_COLUMNS, width)
     coarse = cv2.resize(image.astype(np.float32), (number, height), interpolation=cv2.INTER_AREA)
-    score = _line_score(cv2.GaussianBlur(coarse, (0, 0), sigmaX=1.0, sigmaY=max(height / 400, 0.3)).astype(np.float64))
+    coarse = cv2.GaussianBlur(coarse, (0, 0), sigmaX=1.0, sigmaY=max(5.0 / spacing, 0.3))
+    score = _line_score(coarse.astype(np.float64), spacing)
     if not score.any():
         return np.full(width, (height - 1) / 2)
-    rows = _smooth(_best_path(score, steps=math.ceil(height * SLOPE * 64 / number)) - 0.5)
+    rows = _smooth(_best_path(score, steps=math.ceil(CLIMB_UM / spacing * COARSE_COLUMNS / number)) - 0.5)
     centers = (np.arange(number) + 0.5) * width / number - 0.5
     line: FloatArray = np.interp(np.arange(width), centers, rows)
     return line
 
 
-def _line_score(coarse: FloatArray) -> FloatArray:
+def _line_score(coarse: FloatArray, spacing: float) -> FloatArray:
     """(H, n) how well the upper edge of every pixel fits as the lower edge of the bright band."""
     height = len(coarse)
     coarse = np.maximum(coarse - np.quantile(coarse, 0.25), 0)
@@ -85,9 +89,9 @@ def _line_score(coarse: FloatArray) -> FloatArray:
         difference: FloatArray = total[ends[0]] - total[ends[1]]
         return difference / (last - first)
 
-    band, tissue = max(2, round(height * BAND)), max(3, round(height * TISSUE))
+    band, tissue = max(2, round(BAND_UM / spacing)), max(3, round(TISSUE_UM / spacing))
     ridge = np.maximum(2 * mean(-band, 0) - 0.5 * mean(0, band) - 1.5 * mean(-2 * band, -band), 0)
-    above = mean(-tissue, -band) if tissue > band else np.ones_like(coarse)
+    above = mean(-tissue, -band)
     enough = 0.5 * np.quantile(above, 0.98)
     score: FloatArray = ridge / (np.quantile(ridge, 0.995, axis=0) + 0.05)
     return score * np.minimum(above / enough, 1) ** 2 if enough > 0 else np.zeros_like(score)
@@ -219,7 +223,7 @@ def make_scan_example(
     scan_size = pixels.shape[1], pixels.shape[0]
     frame = ScanFrame.whole(scan_size, size)
     if flatten:
-        line = flattening_rows(pixels) if reference is None else reference
+        line = flattening_rows(pixels, axial_um=scan.axial_um) if reference is None else reference
         share = LINE_SHARE if crop_rows else float(line.mean() + 0.5) / scan_size[1]
         frame = ScanFrame.around(line, scan_size, size, rows=crop_rows or scan_size[1], share=share)
     if augmentation is not None and rng is not None:
