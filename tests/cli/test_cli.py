@@ -231,7 +231,7 @@ def test_mistakes_with_files_are_one_line(model_path: Path, tmp_path: Path, caps
     text = tmp_path / "text.png"
     text.write_text("not a picture")
     assert "text.png" in told(capsys, "predict", model, str(text), *out)
-    assert "IMAGE must be given at least once" in told(capsys, "predict", model, *out)
+    assert "FILE must be given at least once" in told(capsys, "predict", model, *out)
     twin = tmp_path / "b" / "text.png"
     assert "text more than once" in told(capsys, "predict", model, str(text), str(twin), *out)
     assert "--level must lie between 0 and 1, got 2.0" in told(
