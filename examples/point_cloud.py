@@ -31,7 +31,7 @@ cloud = hp.Points(xyz)
 p = hp.Density(logits, cloud, basis={"name": "gaussian", "sigma": 0.01})
 
 print("Located                straight   along the chair   P(error <= 0.05)")
-for readout in ("soft_argmax", "argmax"):
+for readout in ("argmax", "soft_argmax"):
     # The mean of two feet hangs in the air between them, and the way along the chair is long.
     found = hp.make_localizer("log_score", cloud, basis=p.basis, readout=readout).locate(logits)
     pair = (found.points[None], truth[None])

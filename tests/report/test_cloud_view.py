@@ -201,6 +201,7 @@ def test_what_is_lost_or_not_given_is_left_out(tmp_path: Path) -> None:
     assert list(plain.data[0].text[:2]) == ["row 0", "row 1"]
     assert list(plain.data[2].text) == ["0", "1", "2", "3"]
     assert list(plain.data[1].text) == ["0 – 1"] * 3
+    assert plain.data[1].line.color == "rgb(235, 238, 242)"
     assert list(plain.data[3].text) == ["annotated"] * 2
 
 

@@ -191,17 +191,18 @@ def _edges(graphs: ModuleType, scene: CloudScene) -> list[Any]:
     if not kept:
         return []
     ends = np.array([scene.edges[number] for number in kept])
-    strengths = np.ones(len(scene.edges)) if scene.strengths is None else scene.strengths
     # A row of NaN between two edges interrupts the line.
     line = np.concatenate([scene.points[ends], np.full((len(kept), 1, 3), np.nan)], axis=1).reshape(-1, 3)
     words = [f"{scene.labels[a]} – {scene.labels[b]}" for a, b in ends]
+    look: dict[str, Any] = {"color": EDGE}
     if scene.strengths is not None:
-        words = [f"{word}: strength {strengths[n]:.3f}" for word, n in zip(words, kept, strict=True)]
-    color = np.repeat(np.clip(strengths[kept], 0, 1), 3)
+        words = [f"{word}: strength {scene.strengths[n]:.3f}" for word, n in zip(words, kept, strict=True)]
+        color = np.repeat(np.clip(scene.strengths[kept], 0, 1), 3)
+        look = {"color": color, "cmin": 0, "cmax": 1, "colorscale": STRENGTHS}
     trace = graphs.Scatter3d(
         **_axes(line),
         mode="lines",
-        line={"width": 4, "color": color, "cmin": 0, "cmax": 1, "colorscale": STRENGTHS},
+        line={"width": 4, **look},
         name="edges",
         showlegend=True,
         text=[word for word in words for _ in range(3)],
