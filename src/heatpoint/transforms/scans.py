@@ -221,6 +221,10 @@ def make_scan_example(
         raise ValueError(message("make_scan_example", "rng", "be given with an augmentation", None, remedy))
     pixels = load_scan(scan)
     scan_size = pixels.shape[1], pixels.shape[0]
+    if scan_size[0] != scan.rows.shape[1]:
+        rule = f"have the {scan.rows.shape[1]} columns that its rows are given in"
+        remedy = "Give a row for every column of the image; missing ones as 0 with visible False."
+        raise ValueError(message("make_scan_example", f"the image of {scan.key}", rule, scan_size[0], remedy))
     frame = ScanFrame.whole(scan_size, size)
     if flatten:
         line = flattening_rows(pixels, axial_um=scan.axial_um) if reference is None else reference
