@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -220,9 +221,8 @@ def test_files_are_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="load_scan: image must be an existing file"):
         make_scan_example(replace(SCAN, image=tmp_path / "none.png"), size=(48, 64))
     narrow = replace(SCAN, rows=SCAN.rows[:, :40], visible=SCAN.visible[:, :40], image=path)
-    with pytest.raises(
-        ValueError, match=r"rows_to_input: rows must be \(surfaces, 96\), one row per scan column, got \(4, 40\)"
-    ):
+    text = f"make_scan_example: the image of {SCAN.key} must have the 40 columns that its rows are given in, got 96"
+    with pytest.raises(ValueError, match=re.escape(text)):
         make_scan_example(narrow, size=(48, 64))
 
 
