@@ -217,6 +217,8 @@ def test_real_scans(real: Path, split: str, healthy: int, ill: int, left_out: in
     found = open_irdlayers(real, split)
     assert Counter(tag for scan in found.samples for tag in scan.tags) == {"healthy": healthy, "ird": ill}
     assert sum(int((~scan.visible).all(axis=0).sum()) for scan in found.samples) == left_out
+    volumes = Counter(scan.group for scan in found.samples)
+    assert sorted(volumes.values()) == ([1, 24, 26, 33] if split == "train" else [1, 11, 15])
     masks = real / "oct" / "irdlayers" / split
     row = np.arange(496)[:, None]
     for scan in found.samples[::9]:

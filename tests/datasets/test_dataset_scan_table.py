@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from heatpoint.datasets import load_scan, read_scan_table
 from heatpoint.datasets.scan_table import REMEDY
+from pages import page
 
 HEIGHT, WIDTH = 12, 4
 ROWS = {
@@ -114,6 +116,16 @@ def test_arrays(tmp_path: Path) -> None:
     found = read_scan_table(tmp_path / "whole.npz", surfaces=NAMES, missing=-1, row_offset=-0.5).samples[0]
     assert np.array_equal(found.visible, whole >= 0)
     assert np.array_equal(found.rows, np.where(whole >= 0, whole - 0.5, 0))
+
+
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    example = re.findall(r"```text\n(image,surface.*?)```", page("docs/datasets.md"), flags=re.DOTALL)[0]
+    images(tmp_path / "eye1", ("scan01",))
+    (tmp_path / "rows.csv").write_text(example.replace("104.", "4."))  # these images have 12 rows
+    (found,) = read_scan_table(tmp_path / "rows.csv").samples
+    assert (found.key, found.group) == ("eye1/scan01.png", "eye1")
+    assert found.rows[0, :2].tolist() == [4.25, 4.5]
+    assert found.visible.tolist() == [[True, True, False, False]]
 
 
 def faults(path: Path, **options: Any) -> list[str]:
