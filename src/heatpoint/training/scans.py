@@ -132,6 +132,23 @@ class ScanTask(Task):
             total = total + given.order_weight * errors.sum() / weight.sum().clamp(min=1)
         return total
 
+    def check_split(self, recipe: Recipe, train_set: Any, validation_set: Any) -> None:
+        """Raises ValueError if no held-out scan has a surface."""
+        if len(validation_set) and not any(scan.visible.any() for scan in validation_set.samples):
+            remedy = "Hold out more with --validation-fraction, or nothing with 0."
+            rule = "hold out a scan with a visible surface"
+            raise ValueError(message("train", "validation_fraction", rule, len(validation_set), remedy))
+
+    def check_localizer(self, recipe: Recipe, localizer: Localizer) -> None:
+        """Raises ValueError for `order_weight` beside a readout without a gradient, which that loss would not reach."""
+        if not recipe.model.order_weight:
+            return
+        logits = torch.linspace(0, 1, localizer.grid.num_cells).square().requires_grad_()
+        points = localizer.locate(logits).points
+        if not points.requires_grad or not bool(torch.autograd.grad(points.sum(), logits)[0].any()):
+            rule, remedy = "be 0 where the readout has no gradient", "Take the readout soft_argmax, or leave it out."
+            raise ValueError(message("train", "order_weight", rule, repr(localizer.readout), remedy))
+
     def monitor(self, recipe: Recipe) -> Monitor:
         """The mean absolute distance in rows of the scan."""
         return Monitor("validation_mad_px", "MAD", digits=3, unit="px")
