@@ -47,8 +47,8 @@ def test_columns_and_rows_are_those_of_the_scan() -> None:
     assert abs(row - 29) <= 4
 
 
-def test_a_map_sees_the_whole_column() -> None:
-    """With the five levels of the recipes, the last row of 160 has a say at the first, beyond what normalisation spreads."""
+def test_a_map_sees_far_along_its_column() -> None:
+    """With five levels, what lies over 100 rows below has a say in the first row, even without what normalisation spreads."""
     model = seeded(height=160, width=32, widths=(8, 8, 8, 8, 8)).eval()
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):

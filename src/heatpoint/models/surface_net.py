@@ -23,7 +23,7 @@ class SurfaceNet(nn.Module):
     After He et al. (MICCAI 2019): a residual U-Net at the full resolution of the input, whose softmax runs along each column, and
     if asked a second layer that labels every pixel with its layer. It differs in that the shortcuts of the U are added instead of
     concatenated, the finest level is a single convolution on the way down, and the features are normalised in groups, since a
-    batch holds two scans. Each level halves rows and columns, so that a cell of the fifth sees over 100 rows to either side.
+    batch holds two scans. With five levels a map sees over 100 rows to either side, and each level more doubles that.
 
     Args:
         num_surfaces: S.
