@@ -310,7 +310,9 @@ def test_a_flattened_scan_is_flattened_once(monkeypatch: pytest.MonkeyPatch) -> 
     from heatpoint.training import scan_data
 
     calls = []
-    monkeypatch.setattr(scan_data, "flattening_rows", lambda image: calls.append(0) or np.full(image.shape[1], 20.0))
+    monkeypatch.setattr(
+        scan_data, "flattening_rows", lambda image, **_: calls.append(0) or np.full(image.shape[1], 20.0)
+    )
     data = ScanDataset(scan_set(), ScanDataConfig(input=(16, 18), crop_rows=18))
     data.preload()
     for epoch in range(3):

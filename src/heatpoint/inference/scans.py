@@ -194,8 +194,9 @@ class ScanPredictor:
         given = source if isinstance(source, Scan) else None
         image = load_scan(source)
         shape = (self.trained.skeleton.num_points, image.shape[1])
-        scan = Scan(image, np.zeros(shape), np.zeros(shape, dtype=np.bool_), key="")
         data = self.trained.recipe.data
+        spacing = axial_um or (given.axial_um if given else None) or data.axial_um or None
+        scan = Scan(image, np.zeros(shape), np.zeros(shape, dtype=np.bool_), key="", axial_um=spacing)
         example = make_scan_example(scan, size=data.size, flatten=data.flatten, crop_rows=data.crop_rows)
         surfaces = locate_surfaces(
             self.trained.model,
@@ -218,7 +219,7 @@ class ScanPredictor:
             skeleton=self.trained.skeleton,
             image=image,
             source=_name_of(source),
-            axial_um=axial_um or (given.axial_um if given else None) or data.axial_um or None,
+            axial_um=spacing,
             lateral_um=given.lateral_um if given else None,
         )
 

@@ -29,15 +29,13 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"sampling_argmax_{basis}": ("sampling_argmax", {"basis": basis}) for basis in BASES},
     **{name: (name, {}) for name in LOCALIZERS if not name.startswith(("soft_argmax", "sampling_argmax"))},
 }
-# Where the localizer's default is wider than what a map of rows needs.
-SMALL_OPTIONS: dict[str, dict[str, Any]] = {"gaussian_heatmap": {"sigma_cells": 2.0}}
-
 MSHC = ScanDataConfig(dataset="mshc", input=(1024, 128), crop_rows=128, validation_fraction=0)
 PAPER = OptimizationConfig(epochs=30, batch_size=2, learning_rate=1e-4, milestones=(10 / 30, 20 / 30))
 IRDLAYERS = ScanDataConfig(dataset="irdlayers", input=(128, 128), crop_rows=128, validation_fraction=0, flip_test=True)
 SYNTHETIC = ScanDataConfig(dataset="synthetic_scans", input=(64, 160), flatten=False, limit=200)
 SMALL = ScanModelConfig(network="surface_small")
-SHORT = OptimizationConfig(epochs=24, batch_size=2, learning_rate=2e-3, milestones=(0.6, 0.85))
+SHORT = OptimizationConfig(epochs=40, batch_size=2, learning_rate=3e-3, milestones=(0.6, 0.85), clip_norm=1.0)
+QUICK = OptimizationConfig(epochs=8, batch_size=2, learning_rate=3e-3, milestones=(0.6, 0.85), clip_norm=1.0)
 NONE = ScanAugmentation(
     row_shift=0, tilt=0, bend=0, stretch=0, zoom=0, brightness=0, contrast=0, gamma=0, speckle=0, shadow=0
 )

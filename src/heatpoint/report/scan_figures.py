@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from heatpoint._checks import message
@@ -120,9 +121,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(message("save_figure", "path", f"end in {', '.join(ENDINGS)}", path))
     content = io.BytesIO()
-    # Without a date and a random name of its parts, equal figures are equal files.
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    figure.savefig(content, format=path.suffix.lower()[1:], dpi=150, metadata=metadata)
+    kind = path.suffix.lower()[1:]
+    # Without a date and random names of its parts, equal figures are equal files.
+    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "heatpoint"}):
+        figure.savefig(content, format=kind, dpi=150, metadata=dated.get(kind))
     write_bytes(path, content.getvalue())
     return path
 

@@ -117,7 +117,7 @@ class ScanDataset(Dataset[IndexedScan]):
         if not self.data.flatten:
             return None
         if index not in self._lines:
-            self._lines[index] = flattening_rows(load_scan(scan))
+            self._lines[index] = flattening_rows(load_scan(scan), axial_um=scan.axial_um)
         return self._lines[index]
 
 
