@@ -58,7 +58,7 @@ def test_a_run_is_scored_by_the_share_of_correct_keypoints(run: Any) -> None:
     assert own["distance"] != scores["argmax"]["distance"]
     protocol = run.scores["protocol"]
     assert (protocol["dataset"], protocol["split"], protocol["num_points"]) == ("synthetic_chairs", "test", 96)
-    assert protocol["unit"] == "the cloud's own"
+    assert protocol["distance_unit"] == "of the cloud"
     with run.paths["history"].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

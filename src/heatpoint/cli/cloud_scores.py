@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+LEGEND = (
+    "PCK@t: share of keypoints nearer than t, in the cloud's own unit; r: correlation of confidence with correctness; "
+    "DAS: mean of forward and backward agreement."
+)
+
 
 def columns(row: dict[str, Any]) -> list[str]:
     """Headings for a row of scores: of named keypoints, or of the agreement of unnamed ones.

@@ -93,12 +93,16 @@ def protocol_of(recipe: Recipe, found: CloudSet) -> dict[str, Any]:
 
 
 def pck_protocol() -> dict[str, Any]:
-    """How distances are measured.
+    """How distances are measured and shares are taken.
 
-    >>> pck_protocol()["below"]
-    'strictly'
+    >>> pck_protocol()["distance_unit"]
+    'of the cloud'
     """
-    return {"unit": "the cloud's own", "below": "strictly", "mean": "over clouds", "geodesic_neighbors": NUM_NEIGHBORS}
+    return {
+        "distance_unit": "of the cloud",
+        "pck": "strictly below, mean over clouds",
+        "geodesic_neighbors": NUM_NEIGHBORS,
+    }
 
 
 def _scores_of(errors: Mapping[str, Tensor], confidence: Tensor, visible: Tensor, skeleton: Skeleton) -> dict[str, Any]:
