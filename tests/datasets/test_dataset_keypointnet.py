@@ -18,6 +18,7 @@ from heatpoint.datasets.keypointnet import REMEDY, SYNSETS, open_keypointnet
 
 SYNSET = "03797390"
 IDS = {"aa": (0, 1, 2, 3), "bb": (2, 0, 5), "cc": (1, 3, 0), "dd": (0, 4)}
+ROUND = {"rotation": [{"kp_indexes": [0], "is_circle": 1}]}
 Change = Callable[[list[dict[str, Any]]], object]
 
 
@@ -92,6 +93,12 @@ def test_symmetries_are_those_of_semantic_ids(tmp_path: Path) -> None:
     found = read_keypointnet(root, "mug", "all")
     assert found.skeleton.swap_pairs == ((1, 3),)
     assert [sample.rotations for sample in found.samples] == [(), ((2, 5, 0),), ()]
+    assert not any(sample.is_circle for sample in found.samples)
+    for circles, expected in (([True], True), ([True, True], True), ([True, False], False), ([], False)):
+        groups = [{"kp_indexes": [0, 1], "is_circle": is_circle} for is_circle in circles]
+        change = lambda r, groups=groups: r[0]["symmetries"].update(rotation=groups)  # noqa: E731
+        first = read_keypointnet(make_root(tmp_path, change=change), "mug", "all").samples[0]
+        assert (first.rotations, first.is_circle) == (((0, 1),) * len(circles), expected)
     # Where one keypoint is the reflection of two, none of them has one partner.
     make_root(tmp_path, change=lambda r: r[0]["symmetries"].update(reflection=[{"kp_indexes": [1, 2]}]))
     assert read_keypointnet(root, "mug", "all").skeleton.swap_pairs == ()
@@ -145,6 +152,8 @@ def change(path: tuple[Any, ...], value: object) -> Change:
         (change((0, "keypoints"), None), "all.json record 0 (aa) cannot be read (TypeError: "),
         (change((0, "keypoints", 1, "pcd_info"), {}), "all.json record 0 (aa) cannot be read (KeyError: 'point_index')"),
         (change((0, "symmetries"), {"rotation": [{"kp_indexes": [9]}]}), "all.json record 0 (aa) cannot be read (IndexError: "),
+        (change((0, "symmetries"), {"rotation": [{"kp_indexes": [0]}]}), "all.json record 0 (aa) cannot be read (KeyError: 'is"),
+        (change((0, "symmetries"), ROUND), "all.json record 0 (aa) cannot be read (ValueError: 1 is neither true nor false)"),
         (change((0, "keypoints", 1, "pcd_info", "point_index"), 31), "all.json aa has point_index 31, but aa.pcd has rows 0 to"),
         (change((0, "keypoints", 1, "pcd_info", "point_index"), 5), "all.json aa has keypoint 1 "),
         (change((0, "keypoints", 1, "xyz", 0), 0.9), "all.json aa has keypoint 1 "),

@@ -35,6 +35,7 @@ class Cloud:
         tags: Names of the subsets that the cloud belongs to.
         rotations: Groups of keypoints that a turn about the up axis takes to one another, as the set gives them (the feet of
             a swivel chair); which of them is the first is an accident of the annotation.
+        is_circle: Whether there are such groups and any turn, not only one by a whole share, takes the object to itself.
 
     Raises:
         ValueError: If an array has another shape or kind, is not finite, or `index` does not name the rows of the keypoints.
@@ -49,6 +50,7 @@ class Cloud:
     category: str = ""
     tags: frozenset[str] = frozenset()
     rotations: tuple[tuple[int, ...], ...] = ()
+    is_circle: bool = False
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 3:

@@ -47,6 +47,7 @@ class _Record:
     rows: tuple[int, ...]
     reflections: tuple[tuple[int, ...], ...]
     rotations: tuple[tuple[int, ...], ...]
+    is_circle: bool
 
 
 def read_keypointnet(root: Path | str, category: str, split: str, *, problems: list[str] | None = None) -> CloudSet:
@@ -55,8 +56,9 @@ def read_keypointnet(root: Path | str, category: str, split: str, *, problems: l
     The number of keypoints is one more than the greatest semantic id in the annotations of the category, as in the published
     benchmark; a model lacks many of them, and these are not visible. The set publishes no names: keypoint k is "keypoint_k".
     A semantic id never stands twice in a model. Symmetric places have ids of their own: the pairs that the set calls
-    reflections become the skeleton's mirror partners, its rotation groups `Cloud.rotations`; which member of such a group is the
-    first is an accident, which the benchmark forgives by taking the best of the turned labels.
+    reflections become the skeleton's mirror partners, its rotation groups `Cloud.rotations`, and where all of them are circles
+    `Cloud.is_circle`; which member of such a group is the first is an accident, which the benchmark forgives by taking the best
+    of the turned labels (`metrics.turned_labels`).
 
     Coordinates are those of the files, as is ShapeNet's habit: the diagonal of the bounding box is about 1. In these units
     the published benchmark measures its errors (its `normalize_pc` is off), so 0.01 is a hundredth of the diagonal.
@@ -172,6 +174,7 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
         groups = values.get("symmetries") or {}
         reflections = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("reflection", ()))
         rotations = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("rotation", ()))
+        circles = [_flag(g["is_circle"]) for g in groups.get("rotation", ())]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         found.append(f"{name} cannot be read ({type(error).__name__}: {error})")
         return None
@@ -186,13 +189,19 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
     if wrong:
         found.append(f"{name} {wrong}")
         return None
-    return _Record(model, xyz, semantic, rows, reflections, rotations)
+    return _Record(model, xyz, semantic, rows, reflections, rotations, bool(circles) and all(circles))
 
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
         raise ValueError(f"{value!r} is no whole number")
     return int(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _skeleton(records: Mapping[str, _Record]) -> Skeleton:
@@ -234,4 +243,5 @@ def _sample(record: _Record, path: Path, category: str, number: int, source: Pat
     ids = list(record.semantic)
     points[ids], index[ids], visible[ids] = xyz[rows], rows, True
     key = f"{SYNSETS[category]}-{record.model}"
-    return Cloud(xyz, points, visible, key, index=index, category=category, rotations=record.rotations)
+    groups, is_circle = record.rotations, record.is_circle
+    return Cloud(xyz, points, visible, key, index=index, category=category, rotations=groups, is_circle=is_circle)

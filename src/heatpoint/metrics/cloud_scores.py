@@ -12,6 +12,7 @@ from heatpoint.metrics._gather import gather_rows, rows_of
 from heatpoint.metrics.alignment import DualAlignment, alignment_labels, alignment_of
 from heatpoint.metrics.clouds import DISTANCES, THRESHOLDS, cloud_errors, share_within
 from heatpoint.metrics.geodesics import NUM_NEIGHBORS
+from heatpoint.metrics.turned_labels import Groups, best_targets
 
 
 class CloudPCK(Metric):
@@ -53,6 +54,9 @@ class CloudPCK(Metric):
         target: Tensor,
         visible: Tensor | None = None,
         clouds: Sequence[Tensor] | Tensor | None = None,
+        *,
+        rotations: Sequence[Groups] | None = None,
+        circles: Sequence[bool] | None = None,
     ) -> None:
         """Adds models.
 
@@ -60,8 +64,12 @@ class CloudPCK(Metric):
             pred: (N, K, D).
             target: (N, K, D).
             visible: (N, K) bool; None takes all points.
-            clouds: The N clouds, for geodesic distances.
+            clouds: The N clouds, for geodesic distances and for turned labels.
+            rotations: As in `clouds.cloud_pck`: None judges by the annotations, groups by the best of the turned labels.
+            circles: As in `clouds.cloud_pck`.
         """
+        if rotations is not None:
+            target = best_targets(pred, target, visible, clouds, rotations, circles)
         errors = cloud_errors(
             pred, target, visible=visible, distance=self.distance, clouds=clouds, num_neighbors=self.num_neighbors
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 from heatpoint._checks import check_real, message, one_of
 from heatpoint.metrics.geodesics import NUM_NEIGHBORS, geodesic_distances, nearest_rows
 from heatpoint.metrics.pck import relative_distances
+from heatpoint.metrics.turned_labels import Groups, best_targets
 
 # KeypointNet writes 0.01 · i: the distance 0.03 itself is below 0.01 · 3 and not below 0.03.
 THRESHOLDS = tuple(0.01 * step for step in range(11))
@@ -112,6 +113,8 @@ def cloud_pck(
     distance: str = "euclidean",
     clouds: Sequence[Tensor] | Tensor | None = None,
     num_neighbors: int = NUM_NEIGHBORS,
+    rotations: Sequence[Groups] | None = None,
+    circles: Sequence[bool] | None = None,
 ) -> Tensor:
     """Percentage of correct keypoints at each threshold, as fractions: `share_within` of `cloud_errors`.
 
@@ -124,18 +127,23 @@ def cloud_pck(
         visible: (N, K) bool, the keypoints that a model has; None takes all.
         thresholds: In the unit of the points.
         distance: "euclidean" or "geodesic".
-        clouds: The N clouds, for geodesic distances.
+        clouds: The N clouds, for geodesic distances and for turned labels.
         num_neighbors: Neighbours that a point is joined to in the graph of its cloud.
+        rotations: The N objects' groups of keypoints that a turn about y takes to one another, () for one without: each is
+            judged by the best of its turned labels (`turned_labels.best_targets`). None judges all by their annotations.
+        circles: With `rotations`, for each object whether its groups are circles; None: none.
 
     Returns:
         (T,); NaN if nothing is visible.
 
     Raises:
-        ValueError: As `cloud_errors` and `share_within`.
+        ValueError: As `cloud_errors` and `share_within`, and with `rotations` as `turned_labels.best_targets`.
 
     >>> cloud_pck(torch.tensor([[[0.0, 0.02], [0.5, 0.0]]]), torch.zeros(1, 2, 2), thresholds=(0.01, 0.03))
     tensor([0.0000, 0.5000])
     """
+    if rotations is not None:
+        target = best_targets(pred, target, visible, clouds, rotations, circles)
     errors = cloud_errors(pred, target, visible=visible, distance=distance, clouds=clouds, num_neighbors=num_neighbors)
     return share_within(errors, thresholds)
 
