@@ -49,7 +49,7 @@ TURNED = CloudAugmentation(rotation_deg=10, scale=0.1, translation=0.02, jitter=
 HALVED = tuple(step / 10 for step in range(1, 10))
 SUPERVISED = OptimizationConfig(epochs=100, batch_size=8, milestones=HALVED, decay=0.5, weight_decay=1e-4)
 UNSUPERVISED = OptimizationConfig(epochs=50, batch_size=8, milestones=(0.2, 0.4, 0.6, 0.8), decay=0.5)
-BY_HEART = OptimizationConfig(epochs=200, batch_size=5, milestones=(0.5, 0.75), decay=0.3)
+BY_HEART = OptimizationConfig(epochs=150, batch_size=5, learning_rate=3e-3, milestones=(0.5, 0.75), decay=0.3)
 
 
 def recipes() -> list[Recipe]:
@@ -97,9 +97,10 @@ def _by_heart(localizer: str) -> Recipe:
         _keypoints("airplane", localizer),
         name=f"keypointnet_airplane-{localizer}-overfit",
         data=data,
+        model=CloudModelConfig(width=0.25, head_dropout=0.0),
         optimization=BY_HEART,
         augmentation=NONE,
-        note="trained and tested on the same clouds",
+        note="narrow PointNet++, trained and tested on the same clouds",
     )
 
 
@@ -123,9 +124,9 @@ def _small_skeleton(dataset: str, localizer: str) -> Recipe:
         f"{dataset}-skeleton-{localizer}",
         localizer,
         localizer_options=dict(OPTIONS[localizer]),
-        data=SkeletonDataConfig(dataset=dataset, num_points=512),
-        model=SkeletonModelConfig(num_keypoints=8, points_per_edge=16, grouping="single", width=0.25),
-        optimization=OptimizationConfig(epochs=10, batch_size=8, milestones=(0.5, 0.75), decay=0.5),
+        data=SkeletonDataConfig(dataset=dataset, num_points=256),
+        model=SkeletonModelConfig(num_keypoints=8, points_per_edge=8, grouping="single", width=0.25),
+        optimization=OptimizationConfig(epochs=3, batch_size=8, learning_rate=2e-3, milestones=(0.67,), decay=0.5),
         augmentation=NONE,
         note="narrow Skeleton Merger, made-up shapes",
     )
