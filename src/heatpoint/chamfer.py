@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from heatpoint._checks import check_real, check_tensor, check_whole, looks_at, message
 from heatpoint._numerics import full_precision, promote
@@ -59,8 +60,8 @@ def composite_chamfer(
 
     The released loss is the mean over the batch. Nearest points are found by a product of matrices, and may be off by rounding
     where two are almost equally near; distances are then those of the found pairs, exactly. O(E · P · N) time for each cloud, P
-    points on a segment; memory is that of one chunk of pairs at a time and does not grow with the batch, for which the
-    distances are found once more on the way back.
+    points on a segment. Memory is that of one cloud's E · N distances and a bounded chunk of pairs, whatever the batch; the
+    gradient is found together with the value, and has none itself.
 
     Args:
         points: (*batch, K, 3), K >= 2; the batch may begin with samples (S, B).
@@ -91,30 +92,60 @@ def composite_chamfer(
     if offsets is not None:
         offsets = _offsets_of_places(offsets, sampling).to(points)
     batch = _broadcast(points, strengths, cloud)
-    points = points.expand(*batch, -1, -1).reshape(-1, *points.shape[-2:])
-    strengths = strengths.expand(*batch, -1).reshape(-1, strengths.shape[-1])
-    cloud = cloud.expand(*batch, -1, -1).reshape(-1, *cloud.shape[-2:])
+    given = [points.expand(*batch, -1, -1), strengths.expand(*batch, -1), cloud.expand(*batch, -1, -1)]
+    if offsets is not None:
+        given.append(offsets.expand(*batch, -1, -1, -1))
+    flat = [tensor.flatten(0, len(batch) - 1) if batch else tensor[None] for tensor in given]
     room = CPU_PAIRS if cloud.device.type == "cpu" else DEVICE_PAIRS
-    step = max(1, room // (sampling.fraction.numel() * cloud.shape[1]))
-    found = [
-        checkpoint(
-            _distance_of_few, *few, offsets, sampling, softening, missing, use_reentrant=False, preserve_rng_state=False
-        )
-        for few in zip(points.split(step), strengths.split(step), cloud.split(step), strict=True)
-    ]
-    return torch.cat(found).view(batch)
+    step = max(1, room // (sampling.fraction.numel() * cloud.shape[-2]))
+
+    def few(*tensors: Tensor) -> Tensor:
+        return _distance_of_few(*tensors, sampling=sampling, softening=softening, missing=missing)
+
+    return _Chunked.apply(few, step, *flat).view(batch)
+
+
+class _Chunked(torch.autograd.Function):
+    """A function of some items at a time, whose gradient is found there and then: nothing of a chunk is kept but that.
+
+    Each result must depend on its own item alone, so the gradient of the sum holds that of each.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], step: int, *tensors: Tensor) -> Tensor:
+        needed = ctx.needs_input_grad[2:]
+        found, gradients = [], []
+        for few in zip(*(tensor.split(step) for tensor in tensors), strict=True):
+            leaves = [tensor.detach().requires_grad_(needs) for tensor, needs in zip(few, needed, strict=True)]
+            with torch.set_grad_enabled(any(needed)):
+                result = function(*leaves)
+                total = result.sum()
+            found.append(result.detach())
+            if any(needed):
+                gradients.append(torch.autograd.grad(total, [leaf for leaf in leaves if leaf.requires_grad]))
+        ctx.save_for_backward(*(torch.cat(parts) for parts in zip(*gradients, strict=True)))
+        return torch.cat(found)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        per_item = [next(saved) if needs else None for needs in ctx.needs_input_grad[2:]]
+        scaled = [g if g is None else g * gradient.view(-1, *(1,) * (g.ndim - 1)) for g in per_item]
+        return None, None, *scaled
 
 
 def _distance_of_few(
     points: Tensor,
     strengths: Tensor,
     cloud: Tensor,
-    offsets: Tensor | None,
+    offsets: Tensor | None = None,
+    *,
     sampling: Sampling,
     softening: float,
     missing: float,
 ) -> Tensor:
-    """The distance (c,) of c clouds; `offsets` has one row for each place of `sampling`."""
+    """The distance (c,) of c clouds; offsets (c, E, P, 3) have one row for each place of `sampling`."""
     start, end = points[:, segment_ends(points.shape[1], device=points.device)].unbind(dim=1)
     skeleton = start[:, :, None] + sampling.fraction[..., None] * (end - start)[:, :, None]
     if offsets is not None:

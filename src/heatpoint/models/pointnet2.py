@@ -107,6 +107,7 @@ class Encoder(nn.Module):
         xyz = checked_cloud("PointNet2.forward", "xyz", xyz)
         if xyz.shape[2] != 3:
             raise ValueError(message("PointNet2.forward", "xyz", "be (B, N, 3)", tuple(xyz.shape)))
+        xyz = xyz.to(next(self.parameters()).dtype)
         order = content_order(xyz)
         xyz = gather_rows(xyz, order)
         start = (xyz - xyz.mean(dim=1, keepdim=True)).square().sum(dim=-1).argmax(dim=1)
