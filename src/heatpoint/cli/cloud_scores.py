@@ -35,7 +35,12 @@ def numbers(row: dict[str, Any]) -> list[str]:
 
 
 def more(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """The curves of correct keypoints, and what was left out."""
+    """The curves of correct keypoints, the shares under the best of turned labels, and what was left out.
+
+    >>> row = {"pck": {}, "curve": {"thresholds": []}, "left_out": 0, "pck_turned": {"euclidean": {"0.01": 0.5}}}
+    >>> more(row, {})
+    ['PCK % euclidean under the best turned labels @0.01 50.0']
+    """
     if "das" in row:
         return []
     lines = []
@@ -43,6 +48,9 @@ def more(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
     for by in row["pck"]:
         values = ", ".join(f"@{t:g} {100 * share:.1f}" for t, share in zip(at, row["curve"][by], strict=True) if t)
         lines.append(f"PCK % {by} {values}")
+    for by, shares in row.get("pck_turned", {}).items():
+        values = ", ".join(f"@{t} {100 * share:.1f}" for t, share in shares.items())
+        lines.append(f"PCK % {by} under the best turned labels {values}")
     if row["left_out"]:
         lines.append(f"{row['left_out']} of {found['num_images']} clouds have no keypoint and are left out")
     return lines
