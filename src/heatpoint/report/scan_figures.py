@@ -61,7 +61,7 @@ def scan_figure(
     for s, name in enumerate(names):
         color = SURFACE_COLORS[s % len(SURFACE_COLORS)]
         if low is not None and high is not None:
-            axes.fill_between(columns, low[s], high[s], color=color, alpha=0.28, linewidth=0)
+            axes.fill_between(columns, low[s], high[s], color=color, alpha=0.35, linewidth=0)
         axes.plot(columns, rows[s], color=color, linewidth=1.2, label=name)
         if truth is not None:
             known = np.ones(width, dtype=bool) if visible is None else visible[s]
