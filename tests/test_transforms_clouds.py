@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,9 +181,12 @@ def test_keypoints_that_are_no_rows_move_with_the_frame_alone() -> None:
 
 
 def test_points_may_be_given() -> None:
-    found = make_cloud_example(cloud(), xyz=XYZ + 5.0)
-    np.testing.assert_allclose(found.xyz.numpy(), make_cloud_example(cloud()).xyz.numpy(), atol=1e-6)
-    assert found.frame.matrix[0, 3] != make_cloud_example(cloud()).frame.matrix[0, 3]
+    found = make_cloud_example(cloud(xyz=Path("not read.npy")), xyz=XYZ)
+    assert torch.equal(found.xyz, make_cloud_example(cloud()).xyz)
+    with pytest.raises(
+        ValueError, match="make_cloud_example: index must name the rows at which the keypoints lie, got row"
+    ):
+        make_cloud_example(cloud(), xyz=XYZ + 5.0)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +203,31 @@ def test_points_may_be_given() -> None:
 def test_what_cannot_be_shown_is_refused(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         make_cloud_example(cloud(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([17, 0, 0, 301], "make_cloud_example: index must name rows from 0 to 300, got 301 in a."),
+        ([17, 0, 0, -1], "make_cloud_example: index must name rows from 0 to 300, got -1 in a."),
+        (
+            [17, 0, 0, 6],
+            "make_cloud_example: index must name the rows at which the keypoints lie, got row 6 of a, which",
+        ),
+    ],
+)
+def test_the_index_of_a_cloud_in_a_file_is_compared_with_it(rows: list[int], text: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", XYZ)
+    make_cloud_example(cloud(xyz=tmp_path / "a.npy"))
+    with pytest.raises(ValueError, match="^" + re.escape(text)):
+        make_cloud_example(cloud(xyz=tmp_path / "a.npy", index=np.array(rows)))
+
+
+def test_a_cloud_at_one_place_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((7, 3)))
+    text = "make_cloud_example: cloud must hold finite points at two places or more, got 7 that do not in a."
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        make_cloud_example(cloud(xyz=tmp_path / "a.npy", index=None))
 
 
 @pytest.mark.parametrize(

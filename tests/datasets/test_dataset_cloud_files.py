@@ -78,6 +78,22 @@ def test_rows_of_text(more: str, between: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rows(path), XYZ)
 
 
+def test_rows_of_text_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text_rows(), encoding="utf-8-sig")
+    np.testing.assert_array_equal(read_rows(path), XYZ)
+
+
+@pytest.mark.parametrize("row", ["0,5 0,25 0,75", "0,5;0,25;0,75", "1.0,2.0 3.0"])
+def test_decimal_commas_are_not_taken_for_separators(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(f"# a,b c\n{row}\n")
+    assert refused(path) == (
+        f"read_rows: file must hold numbers with decimal points, got {row!r} in {path}. "
+        "Write decimal points, and put either commas or spaces between numbers."
+    )
+
+
 @pytest.mark.parametrize("ending", ["xyz", "txt", "pts", "npy", "off", "pcd", "PLY"])
 def test_a_cloud_is_read_by_its_ending(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{ending}"
@@ -107,6 +123,8 @@ def refused(path: Path) -> str:
         (("POINTS 9", "POINTS 10"), "read_pcd: file must hold the 10 points that it announces, got 9 in "),
         (("POINTS 9", "POINTS 8"), "read_pcd: file must hold the 8 points that it announces, got 9 in "),
         (("COUNT 1 1 1 1\n", "COUNT 1 1 1\n"), "read_pcd: file must have a header of FIELDS, SIZE, TYPE, COUNT and POINTS, got"),
+        (("POINTS 9", "POINTS -9"),
+         "read_pcd: file must have a header of FIELDS, SIZE, TYPE, COUNT and POINTS, got -9 points in "),
         (("TYPE F", "TYPE Q"), "read_pcd: file must have a header of FIELDS, SIZE, TYPE, COUNT and POINTS, got 'Q' in "),
         (("x y z", "x y w"), "read_pcd: file must have one x, y and z for each point, got fields x y w rgb in "),
         (("rgb\nSIZE 4 4 4 4\nTYPE F F F U\nCOUNT 1 1 1 1", "\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1"),
@@ -154,6 +172,7 @@ def test_broken_pcd_data(tmp_path: Path) -> None:
          "begin with its vertices, got element face first in "),
         ("element face 1\nproperty list uchar int i\n", "have a header with format and element vertex, got format ascii in "),
         ("element vertex many\n", "have a header of elements and properties, got 'element vertex many' ("),
+        ("element vertex -1\n", "have a header of elements and properties, got 'element vertex -1' (below 0) in "),
         ("property float x\n", "have a header of elements and properties, got 'property float x' ("),
         ("element vertex 9\nproperty quad x\n", "have a header of elements and properties, got 'property quad x' ("),
         ("element vertex 12\nproperty uchar red\nproperty float x\nproperty float y\nproperty float z\n",
@@ -179,7 +198,7 @@ def test_broken_ply_data(tmp_path: Path) -> None:
     assert "hold the 1 points that it announces, got 0" in refused(path)
 
 
-@pytest.mark.parametrize("content", ["", "OFF", "OFF\nmany\n", "PLY\n9 0 0\n"])
+@pytest.mark.parametrize("content", ["", "OFF", "OFF\nmany\n", "OFF\n-1 0 0\n", "PLY\n9 0 0\n"])
 def test_broken_off(content: str, tmp_path: Path) -> None:
     path = tmp_path / "a.off"
     path.write_text(content)
@@ -209,6 +228,13 @@ def test_broken_rows_and_arrays(tmp_path: Path) -> None:
     np.savez(buffer, a=XYZ)
     path.write_bytes(buffer.getvalue())
     assert refused(path).startswith("read_npy: file must be an array of real numbers, got an archive in ")
+    path.write_bytes(buffer.getvalue()[:40])
+    assert refused(path).startswith(
+        "read_npy: file must be an array saved by numpy.save, got File is not a zip file in "
+    )
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000, 3), }".ljust(118)
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert refused(path).startswith("read_npy: file must be an array saved by numpy.save, got Unable to allocate ")
     path.write_bytes(b"\x93NUMPY nothing")
     assert refused(path).startswith("read_npy: file must be an array saved by numpy.save, got ")
     with pytest.raises(ValueError, match="read_npy: file must be an array saved by numpy.save"):

@@ -139,6 +139,17 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be an \.npz file of plain arrays, got a single array \(\.npy\)"):
         read_irdlayers(root, "train")
     file.write_bytes(stored)
+    listed = index.read_text()
+    index.write_text(listed, encoding="utf-8-sig")
+    assert len(read_irdlayers(root, "train")) == len(NAMES)
+    index.write_text(listed + "train\ntrain,zz\n")
+    with pytest.raises(ValueError) as short:
+        read_irdlayers(root, "train")
+    rule = "which index.csv lists"
+    assert str(short.value) == f"irdlayers: {file} has no entry '', {rule}; {file} has no entry zz, {rule}. {REMEDY}"
+    index.write_bytes(listed.encode() + b"train,caf\xe9\n")
+    with pytest.raises(ValueError, match="has no entry caf�, which index.csv lists"):
+        read_irdlayers(root, "train")
     index.write_text("name\nird_valid7\n")
     with pytest.raises(ValueError) as columns:
         read_irdlayers(root, "train")
@@ -195,6 +206,9 @@ def test_faults_of_the_masks(tmp_path: Path) -> None:
         f"{folder / 'ird_valid60_unet.png'} {rule} (20, 7) with classes up to 1",
         f"load_scan: image must be an existing file, got {folder / 'ird_valid7_unet.png'}. Check the data folder.",
     ]
+    np.savez(root / "train_boundaries.npz", **{name: np.array(0) for name in (*NAMES, "ird_valid9")})
+    with pytest.raises(ValueError, match="ird_valid9_unet.png must hold classes 0 to 3 in no columns, got"):
+        unet_rows(root, "train")
     with pytest.raises(ValueError, match="unet_rows: .*classes up to 4; "):
         unet_rows(root, "train")
     with pytest.raises(ValueError, match="unet_rows: split must be one of"):

@@ -124,7 +124,8 @@ def test_models_without_clouds_are_left_out_and_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         read_keypointnet(root, "mug", "test")
     text = (
-        f"keypointnet: clouds must be existing files, got none for 0 models of split test in {folder}. Get annotations"
+        f"keypointnet: clouds must be existing files, got no model of mug ({SYNSET}) in {root / 'splits' / 'test.txt'} "
+        "that all.json has. Get annotations"
     )
     assert str(caught.value).startswith(text)
 
@@ -148,7 +149,10 @@ def change(path: tuple[Any, ...], value: object) -> Change:
         (change((0, "keypoints", 1, "semantic_id"), 1.5), "all.json record 0 (aa) cannot be read (ValueError: 1.5 is no whole"),
         (change((0, "keypoints", 1, "xyz"), [0.0, 1.0]), "all.json record 0 (aa) cannot be read (ValueError: "),
         (change((0, "keypoints", 1, "xyz", 2), float("nan")), "all.json record 0 (aa) must have keypoints with finite x, y, z"),
-        (change((0, "keypoints"), []), "all.json record 0 (aa) must have keypoints with finite x, y, z"),
+        (change((0, "keypoints"), []), "all.json record 0 (aa) cannot be read (ValueError: no keypoints)"),
+        (change((0, "keypoints", 1, "xyz", 2), 10**400), "all.json record 0 (aa) cannot be read (OverflowError: "),
+        (change((0, "keypoints", 1, "pcd_info", "point_index"), 2**40),
+         "all.json record 0 (aa) cannot be read (ValueError: 1099511627776 is beyond all numbers of points)"),
         (change((0, "keypoints"), None), "all.json record 0 (aa) cannot be read (TypeError: "),
         (change((0, "keypoints", 1, "pcd_info"), {}), "all.json record 0 (aa) cannot be read (KeyError: 'point_index')"),
         (change((0, "symmetries"), {"rotation": [{"kp_indexes": [9]}]}), "all.json record 0 (aa) cannot be read (IndexError: "),

@@ -148,6 +148,9 @@ def faults(path: Path, **options: Any) -> list[str]:
         ("left.png,top,-1,3", "line 3 must hold a whole column number, got '-1'"),
         ("left.png,top,1,three", "line 3 must hold a number as row, got 'three'"),
         ("left.png,top,0,3", "line 3 must not repeat a column of its surface, got 0 again"),
+        ("left.png,top,9999999999,3", "line 3 must hold a whole column number, got '9999999999'"),
+        (",top,1,3", "line 3 must name an image and a surface, got '' and 'top'"),
+        ("left.png, ,1,3", "line 3 must name an image and a surface, got 'left.png' and ''"),
         ("left.png,top,4,3", "left.png surface 'top' must lie in the 4 columns of the image, from 0, got column 4"),
         ("left.png,top,2,inf", "left.png surface 'top' must hold finite rows, got infinity"),
         ("left.png,top,2,12", "left.png surface 'top' leaves the scan of 12 rows in 1 columns (row 12 in column 2)"),
@@ -182,6 +185,17 @@ def test_faults_of_images_and_subjects(tmp_path: Path) -> None:
     assert faults(path, first_column=1) == [f"{path} {rule} 5"]
 
 
+def test_what_the_lines_of_an_error_end_with(tmp_path: Path) -> None:
+    images(tmp_path)
+    path = tmp_path / "rows.csv"
+    path.write_text("image,surface,column,row\nleft.png,bas,0,9\n")
+    with pytest.raises(ValueError, match=r"Did you mean base\? Correct what is named"):
+        read_scan_table(path, surfaces=NAMES)
+    path.write_text("image,surface,column,row\nnone.png,top,0,9\n")
+    with pytest.raises(ValueError, match=r"Check the data folder\. Correct what is named"):
+        read_scan_table(path, surfaces=NAMES)
+
+
 def test_faults_of_headers_and_encodings(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     for content, got in (
@@ -193,6 +207,9 @@ def test_faults_of_headers_and_encodings(tmp_path: Path) -> None:
             read_scan_table(path)
         text = f"read_scan_table: {path} must begin with the header image,surface,column,row, got {got}"
         assert str(header.value).startswith(text)
+    path.write_text("image,surface,column,row,Row\nleft.png,top,0,1,2\n")
+    with pytest.raises(ValueError, match=r"rows\.csv must name each column once, got row twice"):
+        read_scan_table(path)
     path.write_bytes(b"image,surface,column,row\n\xff\xfe,top,0,1\n")
     with pytest.raises(ValueError, match=r"rows\.csv must be a CSV file in UTF-8, got 'utf-8' codec"):
         read_scan_table(path)
@@ -245,6 +262,11 @@ def test_faults_of_arrays(tmp_path: Path) -> None:
         read_scan_table(path)
     remedy = "Give surfaces=(…), or store the names in the entry 'surfaces'."
     assert str(names.value) == f"read_scan_table: {path} must name its surfaces, got no names. {remedy}"
+    np.savez(path, left=ROWS["left"], surfaces=np.array(["top", "top"]))
+    with pytest.raises(ValueError, match=r"rows\.npz must name each surface once, got top, top"):
+        read_scan_table(path)
+    np.savez(path, left=ROWS["left"], surfaces=np.array([b"top", b"base"]))
+    assert read_scan_table(path).skeleton.names == NAMES
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"rows\.npz must be an \.npz file of plain arrays"):
         read_scan_table(path)

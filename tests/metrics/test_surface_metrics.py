@@ -190,5 +190,8 @@ def test_errors() -> None:
         SurfaceDistance(surface=-1)
     with pytest.raises(ValueError, match="SurfaceDistance: surface must be below the number of surfaces, 2, got 2"):
         SurfaceDistance(surface=2).update(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4))
+    text = r"SurfaceDistance: target must be \(N, S, W\), scans of surfaces, got \(2, 4\)\. Give one scan as scan\[None\]\."
+    with pytest.raises(ValueError, match=text):
+        SurfaceDistance().update(torch.zeros(2, 4), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="SurfaceDistance.compute: samples must be added first, got none"):
         SurfaceDistance().compute()

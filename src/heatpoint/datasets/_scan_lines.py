@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from heatpoint.datasets.pts import IMAGE_ENDINGS, image_beside
 from heatpoint.frames import FloatArray
 
 HEADER = ("image", "surface", "column", "row")
+MOST_DIGITS = 9  # Of a column, which then is a number that every machine holds.
 Columns = npt.NDArray[np.intp]
 
 
@@ -56,7 +57,7 @@ def from_long(path: Path, root: Path, first_column: int, found: list[str]) -> li
         ValueError: If the file is no CSV file in UTF-8 or its header lacks a column.
     """
     lines = _cells(path)
-    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
+    header = [cell.strip().lower() for cell in next(lines, (0, []))[1]]
     lacking = [name for name in HEADER if name not in header]
     if lacking:
         got = f"{', '.join(header) or 'nothing'}, without {', '.join(lacking)}"
@@ -64,15 +65,21 @@ def from_long(path: Path, root: Path, first_column: int, found: list[str]) -> li
         raise ValueError(
             message("read_scan_table", str(path), f"begin with the header {','.join(HEADER)}", got, remedy)
         )
+    twice = [name for name in (*HEADER, "subject") if header.count(name) > 1]
+    if twice:
+        raise ValueError(message("read_scan_table", str(path), "name each column once", f"{twice[0]} twice"))
     places = [header.index(name) for name in HEADER]
     subject_at = header.index("subject") if "subject" in header else None
     gathered: dict[str, dict[str, dict[int, float]]] = {}
     subjects: dict[str, str] = {}
-    for number, cells in lines[1:]:
+    for number, cells in lines:
         if len(cells) != len(header):
             found.append(f"{path} line {number} must have {len(header)} cells, got {len(cells)}")
             continue
         image, surface, column, row = (cells[place].strip() for place in places)
+        if not image or not surface:
+            found.append(f"{path} line {number} must name an image and a surface, got {image!r} and {surface!r}")
+            continue
         fault = _add(gathered.setdefault(image, {}).setdefault(surface, {}), column, row, first_column)
         if subject_at is not None:
             subject = cells[subject_at].strip()
@@ -95,7 +102,7 @@ def from_folder(path: Path, root: Path, found: list[str]) -> list[Lines]:
             found.append(f"{file} has no image of the same stem in {root}")
             continue
         try:
-            cells = _cells(file)
+            cells = list(_cells(file))
         except ValueError as error:
             found.append(str(error))
             continue
@@ -124,10 +131,12 @@ def from_npz(path: Path, root: Path, surfaces: Sequence[str] | None, found: list
     """
     arrays = read_npz("read_scan_table", path)
     stored = arrays.pop("surfaces", None)
-    names = [str(name) for name in stored.ravel()] if stored is not None else list(surfaces or ())
+    names = [_text(name) for name in stored.ravel()] if stored is not None else list(surfaces or ())
     if not names:
         remedy = "Give surfaces=(…), or store the names in the entry 'surfaces'."
         raise ValueError(message("read_scan_table", str(path), "name its surfaces", "no names", remedy))
+    if len(set(names)) < len(names):
+        raise ValueError(message("read_scan_table", str(path), "name each surface once", ", ".join(names)))
     results = []
     for key, values in arrays.items():
         label = f"{path} {key}"
@@ -143,14 +152,18 @@ def from_npz(path: Path, root: Path, surfaces: Sequence[str] | None, found: list
     return results
 
 
-def _cells(path: Path) -> list[tuple[int, list[str]]]:
+def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The lines of a CSV file that are not empty, with their numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
-            return [(reader.line_num, cells) for cells in reader if cells]
+            yield from ((reader.line_num, cells) for cells in reader if cells)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(message("read_scan_table", str(path), "be a CSV file in UTF-8", error)) from None
+
+
+def _text(name: object) -> str:
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else str(name)
 
 
 def _number(text: str) -> float | None:
@@ -163,7 +176,7 @@ def _number(text: str) -> float | None:
 
 def _add(rows: dict[int, float], column: str, row: str, first_column: int) -> str:
     """Takes one line of the long form in; the fault if there is one."""
-    if not column.isdecimal():
+    if not column.isdecimal() or len(column) > MOST_DIGITS:
         return f"must hold a whole column number, got {column!r}"
     value = _number(row)
     if value is None:

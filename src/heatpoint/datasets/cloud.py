@@ -67,7 +67,7 @@ class Cloud:
             raise ValueError(message("Cloud", "index", f"be int64 ({number},)", got))
         if isinstance(self.xyz, np.ndarray):
             check_cloud("Cloud", self.xyz, self.key)
-            _check_rows(self, self.xyz)
+            check_rows("Cloud", self, self.xyz)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,15 +141,16 @@ def check_cloud(function: str, xyz: npt.NDArray[Any], name: str) -> None:
         raise ValueError(message(function, "cloud", "be finite", got, "Leave such points out of the file."))
 
 
-def _check_rows(cloud: Cloud, xyz: FloatArray) -> None:
+def check_rows(function: str, cloud: Cloud, xyz: FloatArray) -> None:
+    """Raises ValueError, in one line that names the cloud, unless its `index` names the rows of `xyz` at its keypoints."""
     if cloud.index is None:
         return
     rows = cloud.index[cloud.visible]
     if ((rows < 0) | (rows >= len(xyz))).any():
         got = f"{rows[(rows < 0) | (rows >= len(xyz))][0]} in {cloud.key}"
-        raise ValueError(message("Cloud", "index", f"name rows from 0 to {len(xyz) - 1}", got))
+        raise ValueError(message(function, "index", f"name rows from 0 to {len(xyz) - 1}", got))
     apart = np.abs(xyz[rows] - cloud.points[cloud.visible]).max(axis=1, initial=0.0)
     if (apart > SAME_PLACE * np.abs(xyz).max()).any():
         worst = int(apart.argmax())
         got = f"row {rows[worst]} of {cloud.key}, which is {apart[worst]:.3g} away from its keypoint"
-        raise ValueError(message("Cloud", "index", "name the rows at which the keypoints lie", got))
+        raise ValueError(message(function, "index", "name the rows at which the keypoints lie", got))

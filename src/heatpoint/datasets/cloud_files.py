@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from heatpoint.frames import FloatArray
 AGAIN = "Copy or download the file again."
 # Behind x, y, z: a label or an intensity; normals or colours; both.
 COLUMNS = (3, 4, 6, 7)
+# 0,5 among other numbers: a decimal comma, or numbers joined by commas and by spaces.
+INNER_COMMA = re.compile(r"\d,\d")
 PCD_KINDS = {"F": "f", "I": "i", "U": "u"}
 PLY_KINDS = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
@@ -51,6 +55,8 @@ def read_pcd(path: Path | str) -> FloatArray:
         number = int(header["POINTS"][0]) if "POINTS" in header else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
         formats = [(f"<{PCD_KINDS[t]}{int(s)}", (int(c),)) for t, s, c in zip(types, sizes, counts, strict=True)]
         dtype = np.dtype({"names": [f"{i}" for i in range(len(names))], "formats": formats})
+        if number < 0:
+            raise ValueError(f"{number} points")
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise _broken("read_pcd", "have a header of FIELDS, SIZE, TYPE, COUNT and POINTS", path, str(error)) from None
     if not {"x", "y", "z"} <= set(names) or any(counts[names.index(axis)] != "1" for axis in "xyz"):
@@ -105,6 +111,8 @@ def read_off(path: Path | str) -> FloatArray:
         if head:
             raise ValueError("no OFF")
         number = int(counts.split()[0])
+        if number < 0:
+            raise ValueError("below 0")
     except (ValueError, IndexError):
         raise _broken("read_off", "begin with OFF and the number of vertices", path, "otherwise") from None
     return _rows("read_off", path, body, width=3, number=number, is_last=False)
@@ -130,7 +138,8 @@ def read_npy(path: Path | str) -> FloatArray:
     """
     try:
         values = np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    # MemoryError: a broken header may announce any number of points.
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise _broken("read_npy", "be an array saved by numpy.save", path, str(error)) from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise _broken("read_npy", "be an array of real numbers", path, str(getattr(values, "dtype", "an archive")))
@@ -181,6 +190,8 @@ def _ply_header(path: Path | str, data: bytes) -> tuple[str, dict[str, tuple[int
             elif words[:1] == ["element"]:
                 current = words[1]
                 elements[current] = (int(words[2]), list[tuple[str, str]]())
+                if elements[current][0] < 0:
+                    raise ValueError("below 0")
             elif words[:1] == ["property"]:
                 code = "list" if words[1] == "list" else PLY_KINDS[words[1]]
                 elements[current][1].append((words[-1], code))
@@ -208,7 +219,11 @@ def _rows(
         number: Rows; None takes all there are.
         is_last: Whether nothing may follow the rows.
     """
-    text = data.decode("utf-8", errors="replace").replace(",", " ").replace(";", " ")
+    text = data.decode("utf-8-sig", errors="replace")
+    if "," in text:
+        _refuse_decimal_commas(function, path, text)
+        text = text.replace(",", " ")
+    text = text.replace(";", " ")
     lines = [line for line in (raw.partition("#")[0].split() for raw in text.splitlines()) if line]
     if number is not None and (len(lines) < number or (is_last and len(lines) > number)):
         raise _broken(function, f"hold the {number} points that it announces", path, str(len(lines)))
@@ -221,6 +236,16 @@ def _rows(
         return np.array(lines, dtype=np.float64).reshape(len(lines), width)
     except ValueError as error:
         raise _broken(function, "hold rows of numbers", path, str(error)) from None
+
+
+def _refuse_decimal_commas(function: str, path: Path | str, text: str) -> None:
+    """Read as a separator, the comma of "0,5 0,2 0,1" would make six numbers, of which the first three pass for a point."""
+    for line in text.splitlines():
+        parts = line.partition("#")[0].replace(";", " ").split()
+        if len(parts) > 1 and any(INNER_COMMA.search(part) for part in parts):
+            remedy = "Write decimal points, and put either commas or spaces between numbers."
+            got = f"{line.strip()[:40]!r} in {path}"
+            raise ValueError(message(function, "file", "hold numbers with decimal points", got, remedy))
 
 
 def _table(function: str, path: Path | str, data: bytes, dtype: np.dtype[np.void], number: int) -> npt.NDArray[np.void]:

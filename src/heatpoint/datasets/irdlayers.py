@@ -114,7 +114,8 @@ def unet_rows(
             continue
         if mask.max() > 3 or mask.shape[1:] != rows.shape[1:]:
             got = f"{mask.shape} with classes up to {mask.max()}"
-            found.append(f"{path} must hold classes 0 to 3 in {rows.shape[-1]} columns, got {got}")
+            columns = rows.shape[1] if rows.ndim == 2 else "no"
+            found.append(f"{path} must hold classes 0 to 3 in {columns} columns, got {got}")
         else:
             results[name] = mask_rows(mask, largest_piece=largest_piece)
     settle("unet_rows", found, problems, REMEDY)
@@ -159,12 +160,14 @@ def _boundaries(root: Path, split: str, problems: list[str] | None, found: list[
         return {}
     path, index = files
     arrays = read_npz("irdlayers", path, remedy=REMEDY)
-    with index.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    with index.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        lines = list(csv.DictReader(file, restval=""))
     if not lines or not {"split", "name"} <= set(lines[0]):
         raise ValueError(message("irdlayers", str(index), "have the columns split and name", "others", REMEDY))
     listed = {line["name"] for line in lines if line["split"] == split}
-    found += [f"{path} has no entry {name}, which {index.name} lists" for name in sorted(listed - set(arrays))]
+    found += [
+        f"{path} has no entry {name or repr(name)}, which {index.name} lists" for name in sorted(listed - set(arrays))
+    ]
     found += [f"{path} {name} is not in {index.name}" for name in sorted(set(arrays) - listed)]
     return {name: rows for name, rows in arrays.items() if name in listed}
 
@@ -175,7 +178,7 @@ def _scan(root: Path, split: str, name: str, first: npt.NDArray[Any]) -> Scan | 
     try:
         width, height = image_size(path)
     except (ValueError, FileNotFoundError) as error:
-        return [f"has no scan: {error}"]
+        return [f"has no scan: {str(error).rstrip('.')}"]
     parts = NAME.fullmatch(name)
     if parts is None:
         return ["must be named healthy_… or ird_… and a number"]

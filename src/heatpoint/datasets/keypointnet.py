@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heatpoint._checks import message, one_of
-from heatpoint.datasets.cloud import Cloud, CloudSet, load_cloud
+from heatpoint.datasets.cloud import SAME_PLACE, Cloud, CloudSet, load_cloud
 from heatpoint.datasets.sample import check_split, require_folder, resolve_data_root, settle
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
@@ -32,9 +32,8 @@ GET = (
     "annotations/CATEGORY.json, pcds/SYNSET/MODEL.pcd and splits/{train,val,test}.txt."
 )
 REMEDY = f"Correct or leave out what is named. {GET}"
-# A keypoint's coordinates carry more digits than its row in the cloud; the rows have six.
-SAME_PLACE = 1e-5
 MOST_KEYPOINTS = 256
+MOST_NUMBER = 2**31
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,8 @@ def read_keypointnet(root: Path | str, category: str, split: str, *, problems: l
     lacking = f"{len(chosen) - len(there)} of {len(chosen)}"
     if not there and not found:
         got = f"none for {len(chosen)} models of split {split} in {clouds}"
+        if not chosen:
+            got = f"no model of {category} ({SYNSETS[category]}) in {root / 'splits' / f'{split}.txt'} that {path.name} has"
         raise FileNotFoundError(message("keypointnet", "clouds", "be existing files", got, GET))
     if len(there) < len(chosen) and problems is not None:
         problems.append(f"{lacking} models of split {split} have no cloud in {clouds} and are left out")
@@ -168,6 +169,8 @@ def _records(path: Path, category: str, found: list[str]) -> dict[str, _Record]:
 def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) -> _Record | None:
     try:
         keypoints = values["keypoints"]
+        if keypoints == []:
+            raise ValueError("no keypoints")
         xyz = np.array([[float(v) for v in keypoint["xyz"]] for keypoint in keypoints])
         semantic = tuple(_whole(keypoint["semantic_id"]) for keypoint in keypoints)
         rows = tuple(_whole(keypoint["pcd_info"]["point_index"]) for keypoint in keypoints)
@@ -175,7 +178,7 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
         reflections = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("reflection", ()))
         rotations = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("rotation", ()))
         circles = [_flag(g["is_circle"]) for g in groups.get("rotation", ())]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         found.append(f"{name} cannot be read ({type(error).__name__}: {error})")
         return None
     wrong = ""
@@ -195,6 +198,8 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
         raise ValueError(f"{value!r} is no whole number")
+    if abs(value) > MOST_NUMBER:
+        raise ValueError(f"{value!r} is beyond all numbers of points")
     return int(value)
 
 

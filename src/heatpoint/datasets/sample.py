@@ -230,7 +230,8 @@ def settle(function: str, found: Sequence[str], problems: list[str] | None, reme
 def report(function: str, problems: Sequence[str], remedy: str) -> str:
     """One line for all problems of a set of annotations: the first five in full, then how many more."""
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return f"{function}: {'; '.join(problems[:5])}{more}. {remedy}"
+    text = f"{'; '.join(problems[:5])}{more}".rstrip(".")
+    return f"{function}: {text}{'' if text.endswith('?') else '.'} {remedy}"
 
 
 class Grouped(Protocol):

@@ -108,7 +108,7 @@ def _scan(
     try:
         width, height = image_size(lines.image)
     except (ValueError, FileNotFoundError) as error:
-        return [f"has no scan: {error}"]
+        return [f"has no scan: {str(error).rstrip('.')}"]
     faults = [
         f"names the unknown surface {surface!r}, not one of {', '.join(names)}. {did_you_mean(surface, names)}".rstrip()
         for surface in lines.rows

@@ -57,7 +57,12 @@ class SurfaceDistance(Metric):
         Raises:
             ValueError: If a shape does not fit, or there is no such surface.
         """
-        if self.surface is not None and target.ndim > 1 and self.surface >= target.shape[-2]:
+        if target.ndim != 3:
+            rule = "be (N, S, W), scans of surfaces"
+            raise ValueError(
+                message("SurfaceDistance", "target", rule, tuple(target.shape), "Give one scan as scan[None].")
+            )
+        if self.surface is not None and self.surface >= target.shape[-2]:
             rule = f"be below the number of surfaces, {target.shape[-2]}"
             raise ValueError(message("SurfaceDistance", "surface", rule, self.surface))
         seen = torch.ones_like(target, dtype=torch.bool) if visible is None else visible

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heatpoint._checks import message, one_of
 from heatpoint.cloud_frame import CloudFrame, turn_about
-from heatpoint.datasets.cloud import Cloud, IndexArray, load_cloud
+from heatpoint.datasets.cloud import Cloud, IndexArray, check_rows, load_cloud
 from heatpoint.frames import FloatArray
 
 NORMALIZATIONS = ("sphere", "none")
@@ -103,7 +103,8 @@ def make_cloud_example(
         xyz: The points of the cloud, if the caller keeps them; None reads them from the cloud.
 
     Raises:
-        ValueError: If the cloud has fewer points than `num_points` or than keypoints, or augmentation lacks `rng`.
+        ValueError: If the cloud has fewer points than `num_points` or than keypoints, its points lie at one place, its
+            `index` does not name the rows of its keypoints, or augmentation lacks `rng`.
 
     >>> xyz = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     >>> cloud = Cloud(xyz, xyz[1:2], np.ones(1, bool), "a", index=np.array([1]))
@@ -115,7 +116,10 @@ def make_cloud_example(
         raise ValueError(message("make_cloud_example", "rng", "be given with augmentation", None))
     points = load_cloud(cloud) if xyz is None else xyz
     _check_number(cloud, len(points), num_points)
-    frame = CloudFrame.unit_sphere(points) if normalization == "sphere" else CloudFrame.identity()
+    if points is not cloud.xyz:
+        # Points in a file could not be compared with the index when the cloud was made.
+        check_rows("make_cloud_example", cloud, points)
+    frame = _normalizing(cloud, points) if normalization == "sphere" else CloudFrame.identity()
     index, is_row = _keypoint_rows(cloud, points)
     rows = np.arange(len(points), dtype=np.int64)
     kept = np.unique(index[cloud.visible])
@@ -153,6 +157,16 @@ def _check_number(cloud: Cloud, number: int, num_points: int | None) -> None:
         remedy = f"Take num_points <= {number}, or sample the surface more densely."
         rule = f"have at least num_points = {num_points} points"
         raise ValueError(message("make_cloud_example", "cloud", rule, f"{number} in {cloud.key}", remedy))
+
+
+def _normalizing(cloud: Cloud, points: FloatArray) -> CloudFrame:
+    try:
+        return CloudFrame.unit_sphere(points)
+    except ValueError:
+        rule = "hold finite points at two places or more"
+        raise ValueError(
+            message("make_cloud_example", "cloud", rule, f"{len(points)} that do not in {cloud.key}")
+        ) from None
 
 
 def _keypoint_rows(cloud: Cloud, points: FloatArray) -> tuple[IndexArray, bool]:
