@@ -206,7 +206,7 @@ def _sampling(points: Tensor, points_per_edge: int | None) -> Sampling:
     else:
         start, end = points.detach()[..., segment_ends(points.shape[-2], device=points.device), :].unbind(dim=-3)
         # The released code softens lengths by 1e-3 as well.
-        length = ((end - start).square().sum(dim=-1) + 1e-3).sqrt().flatten(0, -2).mean(dim=0)
+        length = ((end - start).square().sum(dim=-1) + 1e-3).sqrt().reshape(-1, num_edges).mean(dim=0)
         count = (length.double() / SPACING).floor().clamp(FEWEST, MOST).long()[:, None]
         most = int(count.max())
     place = torch.arange(most, device=points.device)
