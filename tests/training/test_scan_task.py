@@ -224,7 +224,7 @@ def test_bands_are_quantiles_and_stay_around_the_rows_when_ordered() -> None:
             edges = np.concatenate([[0.0], np.cumsum(p[place].numpy())])
             assert float(part[place]) == pytest.approx(np.interp(level, edges, np.arange(13) - 0.5), abs=1e-4)
     for method in ("cumulative", "isotonic"):
-        kept = locate_surfaces(Fixed(logits), {"": localizer}, torch.zeros(2, 1, 12, 7), ordering=method)[""]  # type: ignore[arg-type]
+        kept = locate_surfaces(Fixed(logits), {"": localizer}, torch.zeros(2, 1, 12, 7), ordering=method)[""]
         assert bool((kept.rows.diff(dim=1) >= 0).all())
         assert bool((kept.low <= kept.rows).all())
         assert bool((kept.rows <= kept.high).all())
@@ -261,10 +261,10 @@ def test_scores_by_hand() -> None:
         found.append(ScanFound(rows, rows - 1.5, rows + 1.0, np.ones_like(rows), confidence))
         peak.append(replace(found[-1], confidence=-np.abs(rows - scan.rows)))
     scores = scores_of_surfaces(found, scans, peaks=peak)
-    rows, inside, errors, sure = [], [], [], []
+    which, inside, errors, sure = [], [], [], []
     for item, scan in zip(found, scans.samples, strict=True):
         for s, x in np.argwhere(scan.visible):
-            rows.append(s)
+            which.append(s)
             inside.append(item.low[s, x] <= scan.rows[s, x] <= item.high[s, x])
             errors.append(abs(item.rows[s, x] - scan.rows[s, x]))
             sure.append(item.confidence[s, x])
@@ -272,7 +272,7 @@ def test_scores_by_hand() -> None:
     assert scores["mad_px"]["overall"] == pytest.approx(np.mean(errors))
     assert scores["band"]["coverage"]["overall"] == pytest.approx(np.mean(inside))
     assert scores["band"]["coverage"]["lower"] == pytest.approx(
-        np.mean([i for i, s in zip(inside, rows, strict=True) if s])
+        np.mean([i for i, s in zip(inside, which, strict=True) if s])
     )
     assert scores["band"]["width_px"] == pytest.approx(2.5)
     assert scores["correlation"]["confidence"]["row"] == pytest.approx(np.corrcoef(sure, np.negative(errors))[0, 1])
