@@ -30,6 +30,7 @@ def test_header_and_every_scan_read_back(tmp_path: Path) -> None:
         assert read.dtype == np.float32
         np.testing.assert_allclose(read, scan.astype(np.float64) ** 0.25, rtol=1e-6)
         assert (load_scan(VolSlice(path, index)) == read).all()
+        assert (VolSlice(str(path), index).read() == read).all()
     assert str(VolSlice(path, 2)) == f"{path} B-scan 2"
 
 

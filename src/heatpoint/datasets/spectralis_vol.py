@@ -126,7 +126,7 @@ class VolSlice:
         index: Of the B-scan, counted from 0.
     """
 
-    path: Path
+    path: Path | str
     index: int
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class VolSlice:
         """
 
         def pixels(file: BinaryIO, header: VolHeader) -> npt.NDArray[np.float32]:
-            file.seek(_offset(self.path, header, self.index) + header.scan_header_bytes)
+            file.seek(_offset(Path(self.path), header, self.index) + header.scan_header_bytes)
             return _floats(file, (header.height, header.width))
 
         return displayed(_opened(self.path, pixels))
@@ -153,7 +153,7 @@ def read_vol_header(path: Path | str) -> VolHeader:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a .vol file, its sizes or spacings make no sense, or it is cut short.
     """
-    return _opened(Path(path), lambda file, header: header)
+    return _opened(path, lambda file, header: header)
 
 
 def read_vol_scan_header(path: Path | str, index: int) -> VolScanHeader:
@@ -200,7 +200,8 @@ def displayed(intensities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.sqrt(np.sqrt(np.where((values >= 0) & (values <= 1), values, np.float32(0))))
 
 
-def _opened(path: Path, read: Callable[[BinaryIO, VolHeader], Value]) -> Value:
+def _opened(path: Path | str, read: Callable[[BinaryIO, VolHeader], Value]) -> Value:
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(message("read_vol", "path", "be an existing file", path, "Check the data folder."))
     with path.open("rb") as file:
