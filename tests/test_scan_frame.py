@@ -223,6 +223,9 @@ def test_errors() -> None:
             ScanFrame(top, rows, 0.0, 1.0, size, scan_size)
     with pytest.raises(ValueError, match="ScanFrame: column_scale must be a finite number other than 0, got 0"):
         ScanFrame(top, 9.0, 0.0, 0.0, size, scan_size)
+    for wrong in ((0, 4), (4, 0)):
+        with pytest.raises(ValueError, match=r"ScanFrame: size must be \(width, height\) of at least 1, got "):
+            ScanFrame.whole(scan_size, wrong)
     with pytest.raises(ValueError, match=r"ScanFrame: size must be \(width, height\) of at least 1, got \(0, 4\)"):
         replace(frame, size=(0, 4))
     with pytest.raises(

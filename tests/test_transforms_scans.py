@@ -244,6 +244,9 @@ def test_errors() -> None:
         ValueError, match="make_scan_example: rng must be given with an augmentation, got None. Give a numpy"
     ):
         make_scan_example(SCAN, size=(48, 64), augmentation=STILL)
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="flattening_rows: image must be finite, got NaN or infinity"):
+            flattening_rows(np.where(np.eye(40, 9) > 0, value, 0.5))
     with pytest.raises(
         ValueError, match=r"flattening_rows: image must be \(H, W\) with at least one pixel, got \(4, 5, 3\)"
     ):

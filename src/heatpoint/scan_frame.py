@@ -49,6 +49,9 @@ class ScanFrame:
     scan_size: tuple[int, int]
 
     def __post_init__(self) -> None:
+        for name, size in (("size", self.size), ("scan_size", self.scan_size)):
+            if min(size) < 1:
+                raise ValueError(message("ScanFrame", name, "be (width, height) of at least 1", size))
         width = self.scan_size[0]
         if self.top.shape != (width,) or not np.isfinite(self.top).all():
             got = f"shape {self.top.shape}" if self.top.shape != (width,) else "a number that is not finite"
@@ -57,9 +60,6 @@ class ScanFrame:
             raise ValueError(message("ScanFrame", "rows", "be a finite number above 0", self.rows))
         if not (np.isfinite(self.column_scale) and self.column_scale != 0):
             raise ValueError(message("ScanFrame", "column_scale", "be a finite number other than 0", self.column_scale))
-        for name, size in (("size", self.size), ("scan_size", self.scan_size)):
-            if min(size) < 1:
-                raise ValueError(message("ScanFrame", name, "be (width, height) of at least 1", size))
 
     @classmethod
     def whole(cls, scan_size: tuple[int, int], size: tuple[int, int]) -> ScanFrame:

@@ -51,7 +51,7 @@ def flattening_rows(image: npt.NDArray[np.floating], *, axial_um: float | None =
         (W,) rows, not whole. A scan without contrast gets its middle. Nothing is drawn at random.
 
     Raises:
-        ValueError: If the image is not (H, W), or the spacing not greater than 0.
+        ValueError: If the image is not finite (H, W), or the spacing not greater than 0.
 
     >>> image = np.zeros((70, 9), dtype=np.float32)
     >>> image[20:60] = 0.3
@@ -61,6 +61,9 @@ def flattening_rows(image: npt.NDArray[np.floating], *, axial_um: float | None =
     """
     if image.ndim != 2 or not image.size:
         raise ValueError(message("flattening_rows", "image", "be (H, W) with at least one pixel", image.shape))
+    # One NaN would spread over all sums and leave the middle of the scan, as if it had no contrast.
+    if not np.isfinite(image).all():
+        raise ValueError(message("flattening_rows", "image", "be finite", "NaN or infinity"))
     if axial_um is not None:
         check_real("flattening_rows", "axial_um", axial_um, "be greater than 0", above=0)
     height, width = image.shape
