@@ -69,7 +69,9 @@ def test_a_quarter_turn_is_counter_clockwise(axis: str, start: tuple[int, ...], 
 def test_frames_refuse_what_is_none() -> None:
     with pytest.raises(ValueError, match=r"CloudFrame: matrix must be finite \(3, 4\), got \(3, 3\)\."):
         CloudFrame(np.eye(3))
-    with pytest.raises(ValueError, match=r"CloudFrame: matrix must be finite \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"CloudFrame: matrix must be finite \(3, 4\), got NaN or infinity in \(3, 4\)"
+    ):
         CloudFrame(np.full((3, 4), np.nan))
     for linear in (np.diag([1.0, 1.0, 2.0]), np.zeros((3, 3))):
         with pytest.raises(ValueError, match="CloudFrame: matrix must rotate and scale alike along all axes, got "):
@@ -80,10 +82,19 @@ def test_frames_refuse_what_is_none() -> None:
         turn_about("up", 3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("xyz", [np.zeros((0, 3)), np.zeros((4, 2)), np.full((4, 3), np.nan), np.zeros(3)])
-def test_a_sphere_around_no_points(xyz: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"CloudFrame.unit_sphere: xyz must be finite \(N, 3\), N at least 1, got \("):
+@pytest.mark.parametrize(
+    ("xyz", "got"),
+    [
+        (np.zeros((0, 3)), "(0, 3)."),
+        (np.zeros((4, 2)), "(4, 2)."),
+        (np.zeros(3), "(3,)."),
+        (np.full((4, 3), np.nan), "NaN or infinity in (4, 3)."),
+    ],
+)
+def test_a_sphere_around_no_points(xyz: np.ndarray, got: str) -> None:
+    with pytest.raises(ValueError) as caught:
         CloudFrame.unit_sphere(xyz)
+    assert str(caught.value) == f"CloudFrame.unit_sphere: xyz must be finite (N, 3), N at least 1, got {got}"
 
 
 @pytest.mark.parametrize("place", [0.0, 1e6 + 0.1, -0.3])

@@ -30,7 +30,7 @@ class CloudFrame:
 
     def __post_init__(self) -> None:
         if self.matrix.shape != (3, 4) or not np.isfinite(self.matrix).all():
-            raise ValueError(message("CloudFrame", "matrix", "be finite (3, 4)", self.matrix.shape))
+            raise ValueError(message("CloudFrame", "matrix", "be finite (3, 4)", _seen(self.matrix)))
         square = self.matrix[:, :3] @ self.matrix[:, :3].T
         size = np.trace(square) / 3
         if not (size > 0 and np.allclose(square, size * np.eye(3), rtol=0, atol=1e-9 * size)):
@@ -61,7 +61,7 @@ class CloudFrame:
         """
         one_of("CloudFrame.unit_sphere", "center", center, ("centroid", "box"))
         if xyz.ndim != 2 or xyz.shape[1] != 3 or not len(xyz) or not np.isfinite(xyz).all():
-            raise ValueError(message("CloudFrame.unit_sphere", "xyz", "be finite (N, 3), N at least 1", xyz.shape))
+            raise ValueError(message("CloudFrame.unit_sphere", "xyz", "be finite (N, 3), N at least 1", _seen(xyz)))
         middle = xyz.mean(axis=0) if center == "centroid" else (xyz.min(axis=0) + xyz.max(axis=0)) / 2
         radius = float(np.linalg.norm(xyz - middle, axis=1).max())
         # Against rounding in the mean: points at one place may end up a rounding error away from it.
@@ -101,6 +101,10 @@ class CloudFrame:
     def _inverse(self) -> FloatArray:
         # The linear part is a rotation times the scale, so that its inverse is its transpose over the scale's square.
         return self.matrix[:, :3].T / self.scale**2
+
+
+def _seen(values: FloatArray) -> str:
+    return str(values.shape) if np.isfinite(values).all() else f"NaN or infinity in {values.shape}"
 
 
 def turn_about(axis: Literal["x", "y", "z"], degrees: float) -> FloatArray:

@@ -150,3 +150,11 @@ def test_error_texts(call: Callable[[], Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         call()
     assert str(caught.value) == text
+
+
+def test_names_of_hidden_keypoints_may_be_anything() -> None:
+    hidden = torch.zeros(TARGET.shape[:2], dtype=torch.bool)
+    for visible in (hidden, hidden.index_fill(1, torch.tensor([2]), True)):
+        found = dual_alignment(PRED, TARGET, visible, names=torch.where(visible, 3, -9))
+        expected = dual_alignment(PRED, TARGET, visible, names=torch.where(visible, 3, 0))
+        torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=0, atol=0, equal_nan=True)

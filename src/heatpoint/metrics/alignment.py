@@ -120,6 +120,7 @@ def _check(pred: Tensor, target: Tensor, visible: Tensor | None, names: Tensor |
     if tuple(names.shape) != shape or names.dtype not in (torch.int64, torch.int32):
         got = f"{tuple(names.shape)} {names.dtype}"
         raise ValueError(message("dual_alignment", "names", f"be {shape} whole numbers", got))
-    if names.numel() and int(names[visible.bool()].min() if visible is not None and visible.any() else names.min()) < 0:
+    given = names if visible is None else names[visible.bool()]
+    if given.numel() and int(given.min()) < 0:
         remedy = "Mark keypoints that are missing in `visible`."
-        raise ValueError(message("dual_alignment", "names", "not be below 0", int(names.min()), remedy))
+        raise ValueError(message("dual_alignment", "names", "not be below 0", int(given.min()), remedy))
