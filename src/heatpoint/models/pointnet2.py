@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,9 @@ class PointNet2(nn.Module):
     """PointNet++ for part segmentation: clouds (B, N, 3) to logits (B, num_maps, N), from coordinates alone.
 
     Qi et al., 2017. Radii are in units of the sphere that the cloud fills. Two things are settled here that the paper leaves
-    to chance, so that permuting the points permutes the logits and changes nothing else: sampling starts at the point farthest
-    from the mean, and a ball with more points than places keeps those that come first in `content_order`. The object's class,
-    which the published networks are told, has no place: there is one network for each category.
+    to chance, so that permuting the points permutes the logits, bit by bit but for points that coincide: sampling starts at
+    the point farthest from the mean, and a ball with more points than places keeps those that come first in `content_order`.
+    The object's class, which the published networks are told, has no place: there is one network for each category.
 
     Args:
         num_maps: K, at least 1.
@@ -63,12 +64,27 @@ class PointNet2(nn.Module):
             ValueError: If it is not (B, N, 3), or a coordinate is not finite (on the CPU always, elsewhere under
                 HEATPOINT_CHECK=1).
         """
-        features, _ = self.encoder(xyz)
-        return per_point(nn.Sequential(self.head, self.logits), features).transpose(1, 2).contiguous()
+        found = self.encoder(xyz)
+        return found.maps(per_point(nn.Sequential(self.head, self.logits), found.features))
+
+
+class Encoded(NamedTuple):
+    """Features of points (B, N, C) and of whole clouds (B, summary), and the row (B, N) of each point in the former."""
+
+    features: Tensor
+    summary: Tensor
+    rows: Tensor
+
+    def maps(self, values: Tensor) -> Tensor:
+        """Values in the order of the features, (B, N, K), as maps over the points in theirs, (B, K, N)."""
+        return gather_rows(values, self.rows).transpose(1, 2).contiguous()
 
 
 class Encoder(nn.Module):
     """Clouds (B, N, 3) to features of each point (B, N, outputs) and of the whole cloud (B, summary).
+
+    The features are in `content_order`: what is still computed from them should be so too, and be put back last. Sums and
+    products of matrices round differently when rows change places.
 
     Args:
         layout: `PARTS` or `SCENES`, by grouping.
@@ -102,8 +118,8 @@ class Encoder(nn.Module):
             inputs = scaled(widths, width)[-1]
         self.outputs = inputs
 
-    def forward(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the points (B, N, outputs), in the order of the cloud, and of the whole (B, summary)."""
+    def forward(self, xyz: Tensor) -> Encoded:
+        """Features of the points and of the whole, and where to find which point."""
         xyz = checked_cloud("PointNet2.forward", "xyz", xyz)
         if xyz.shape[2] != 3:
             raise ValueError(message("PointNet2.forward", "xyz", "be (B, N, 3)", tuple(xyz.shape)))
@@ -130,7 +146,7 @@ class Encoder(nn.Module):
             found, at = layer(found, at, places[-1], features[-1]), places[-1]
             features.pop()
             places.pop()
-        return gather_rows(found, order.argsort(dim=1)), summary
+        return Encoded(found, summary, order.argsort(dim=1))
 
 
 class SideBySide(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heatpoint._checks import check_real, check_whole, one_of
+from heatpoint._checks import check_real, check_whole, message, one_of
 from heatpoint.chamfer import MOST
 from heatpoint.models._pointnet2_layouts import SCENES, Grouping
 from heatpoint.models.pointnet2 import Encoder, per_point, perceptron, point_head, scaled
@@ -65,13 +65,18 @@ class SkeletonMerger(nn.Module):
         return self.encode(xyz)[0]
 
     def encode(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
-        """Clouds (B, N, 3) to logits (B, K, N) and strengths (B, E) in (0, 1); raises as `PointNet2.forward`.
+        """Clouds (B, N, 3) to logits (B, K, N) and strengths (B, E) in (0, 1).
 
-        In training a batch needs two clouds or more: the strengths are normalised over the batch.
+        Raises:
+            TypeError: As `PointNet2.forward`.
+            ValueError: As `PointNet2.forward`; and in training for a single cloud.
         """
-        features, summary = self.encoder(xyz)
-        maps = F.log_softmax(per_point(nn.Sequential(self.head, self.maps), features), dim=-1)
-        return self.logits(maps).transpose(1, 2).contiguous(), torch.sigmoid(self.strengths(summary))
+        if self.training and len(xyz) == 1:
+            remedy = "Strengths are normalised over the batch; leave out the last batch of an epoch if it is short."
+            raise ValueError(message("SkeletonMerger.encode", "xyz", "hold two clouds or more in training", 1, remedy))
+        found = self.encoder(xyz)
+        maps = F.log_softmax(per_point(nn.Sequential(self.head, self.maps), found.features), dim=-1)
+        return found.maps(self.logits(maps)), torch.sigmoid(self.strengths(found.summary))
 
     def offset_penalty(self) -> Tensor:
         """0.01 · Σ offsets², which the released training adds to the loss of a batch.
