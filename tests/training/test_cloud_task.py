@@ -78,15 +78,12 @@ def test_evaluating_again_gives_the_same(run: Any) -> None:
     assert fewer["samples"] != run.scores["samples"]
 
 
-def test_a_run_that_was_stopped_goes_on(run: Any, tmp_path: Path) -> None:
-    recipe = tiny("log_score")
-    stopped = replace(recipe, optimization=replace(recipe.optimization, epochs=1))
-    first = fit(stopped, out=tmp_path / "a", console=SILENT)
-    again = fit(stopped, out=tmp_path / "b", console=SILENT)
-    here, there = (load_weights(result.paths["last"]).model.state_dict() for result in (first, again))
+def test_the_same_seed_gives_the_same_weights(run: Any, tmp_path: Path) -> None:
+    again = fit(tiny("log_score"), out=tmp_path / "a", console=SILENT)
+    here, there = (load_weights(result.paths["last"]).model.state_dict() for result in (run, again))
     assert all(torch.equal(here[name], there[name]) for name in here)
     with pytest.raises(ValueError, match="train: --out must be a folder without a run"):
-        fit(stopped, out=tmp_path / "a", console=SILENT)
+        fit(tiny("log_score"), out=tmp_path / "a", console=SILENT)
 
 
 def test_stored_weights_know_their_task(run: Any) -> None:
@@ -199,7 +196,7 @@ def test_validation_measures_in_the_clouds_own_unit() -> None:
             logits[:, torch.arange(len(rows)), rows] = 0.0
             return logits
 
-    for given, factor in ((found, 1.0), (large, 9.0)):
+    for given in (found, large):
         data = TASK.dataset(given, recipe, is_training=False)
         batch = TASK.collate([data[0, index] for index in range(4)])
         errors = TASK.validation_errors(Certain(), make_localizer("soft_argmax", placeholder()), batch, recipe)
@@ -208,7 +205,6 @@ def test_validation_measures_in_the_clouds_own_unit() -> None:
             shown = example.frame.to_cloud(example.xyz[rows].numpy().astype(float))
             apart = np.linalg.norm(shown - cloud.points, axis=1)[cloud.visible].mean()
             assert errors[index].item() == pytest.approx(apart, rel=1e-5)
-        assert errors.mean().item() / factor == pytest.approx(errors.mean().item() / factor)
 
 
 def scored(shift: float, *, number: int = 4) -> tuple[dict[str, Any], CloudSet]:
