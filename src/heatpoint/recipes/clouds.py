@@ -112,7 +112,7 @@ def _small_keypoints(dataset: str, localizer: str) -> Recipe:
         localizer_options=dict(OPTIONS[localizer]),
         data=CloudDataConfig(dataset=dataset),
         model=CloudModelConfig(width=0.25, centers=(256, 64)),
-        optimization=OptimizationConfig(epochs=5, batch_size=8, learning_rate=2e-3, milestones=(0.6, 0.8), decay=0.3),
+        optimization=OptimizationConfig(epochs=4, batch_size=8, learning_rate=2e-3, milestones=(0.6, 0.8), decay=0.3),
         augmentation=TURNED,
         note="narrow PointNet++, made-up shapes",
     )
