@@ -120,6 +120,13 @@ def test_balls_are_those_of_loops(kind: str, form: str, pairs: int, monkeypatch:
         assert found.tolist() == expected
 
 
+def test_pairs_come_in_bounded_chunks() -> None:
+    cloud = torch.rand(2, 16384, 3, generator=torch.Generator().manual_seed(0))
+    sizes = [squares.numel() for squares in _pairs.squares_of_pairs(cloud, cloud[:, :21])]
+    assert max(sizes) <= _pairs.CPU_PAIRS
+    assert sum(sizes) == 2 * 16384 * 21
+
+
 def test_the_border_of_a_ball_is_within() -> None:
     cloud = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [3.0, 4.0001]]])
     assert ball_query(cloud, cloud[:, :1], 5.0, 3).tolist() == [[[0, 1, 0]]]
