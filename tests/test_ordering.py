@@ -141,6 +141,12 @@ def test_hidden_rows_may_hold_anything() -> None:
     assert violations(rows, torch.tensor([[True], [False], [False]])) == 0
 
 
+def test_rows_that_are_no_numbers_hide_no_crossing() -> None:
+    rows = torch.tensor([[3.0, float("nan")], [float("nan"), 5.0], [2.0, 4.0], [4.0, float("nan")]])
+    visible = torch.ones(4, 2, dtype=torch.bool)
+    assert violations(rows) == violations(rows, visible) == violations(rows, ~rows.isnan()) == 2
+
+
 def test_errors() -> None:
     rows = torch.zeros(3, 4)
     with pytest.raises(TypeError, match="ordered: rows must be a torch.Tensor, got ndarray"):

@@ -226,6 +226,8 @@ def test_errors() -> None:
     for wrong in ((0, 4), (4, 0)):
         with pytest.raises(ValueError, match=r"ScanFrame: size must be \(width, height\) of at least 1, got "):
             ScanFrame.whole(scan_size, wrong)
+        with pytest.raises(ValueError, match=r"ScanFrame: scan_size must be \(width, height\) of at least 1, got "):
+            ScanFrame.whole(wrong, size)
     with pytest.raises(ValueError, match=r"ScanFrame: size must be \(width, height\) of at least 1, got \(0, 4\)"):
         replace(frame, size=(0, 4))
     with pytest.raises(

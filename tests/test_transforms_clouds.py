@@ -71,6 +71,38 @@ def test_keypoints_survive_resampling(num_points: int) -> None:
     assert torch.equal(found.points[found.visible], found.xyz[found.index[found.visible]])
 
 
+@pytest.mark.parametrize("num_points", [4, 77, 300, NUM])
+@pytest.mark.parametrize("is_row", [True, False])
+def test_in_evaluation_the_choice_of_points_does_not_know_the_labels(is_row: bool, num_points: int) -> None:
+    source = cloud() if is_row else cloud(index=None)
+    found = make_cloud_example(source, num_points=num_points, keep_keypoints=False)
+    turned = np.roll(np.arange(NUM), 9)[list(ROWS)]
+    other = cloud(points=np.where(source.visible[:, None], XYZ[turned], 0.0), index=np.where(source.visible, turned, 0))
+    assert torch.equal(found.rows, make_cloud_example(other, num_points=num_points, keep_keypoints=False).rows)
+    assert torch.equal(found.xyz, make_cloud_example(other, num_points=num_points, keep_keypoints=False).xyz)
+    assert len(set(found.rows.tolist())) == num_points
+    if num_points == 77:
+        assert not torch.equal(found.rows, make_cloud_example(source, num_points=num_points).rows)
+    # What is shown of a cloud without any labels, and by the predictor.
+    assert found.rows.tolist() == sorted(np.random.default_rng(0).choice(NUM, num_points, replace=False).tolist())
+    # The keypoints are those of the set, whether or not their rows are shown; `index` names what is nearest of what is.
+    wanted = CloudFrame.unit_sphere(XYZ).to_input(source.points)
+    np.testing.assert_array_equal(found.points.numpy()[[0, 1, 3]], wanted[[0, 1, 3]].astype(np.float32))
+    for keypoint in (0, 1, 3):
+        away = [float(np.linalg.norm(row - wanted[keypoint])) for row in found.xyz.double().numpy()]
+        assert int(found.index[keypoint]) == away.index(min(away))
+    assert (found.index[2], found.points[2].abs().max()) == (0, 0)
+
+
+def test_without_keeping_keypoints_dropout_and_jitter_take_them_too() -> None:
+    rng = np.random.default_rng
+    changes = CloudAugmentation(dropout=0.9, jitter=0.02)
+    drawn = [make_cloud_example(cloud(), augmentation=changes, rng=rng(s), keep_keypoints=False) for s in range(20)]
+    assert not all(17 in found.rows.tolist() for found in drawn)
+    for found in drawn:
+        np.testing.assert_allclose(found.points.numpy()[0], found.frame.to_input(XYZ[17]), atol=1e-6)
+
+
 def test_training_draws_other_points_every_time() -> None:
     one, same, other = (example(seed, num_points=77) for seed in (1, 1, 2))
     assert torch.equal(one.rows, same.rows)

@@ -107,6 +107,22 @@ def _seen(values: FloatArray) -> str:
     return str(values.shape) if np.isfinite(values).all() else f"NaN or infinity in {values.shape}"
 
 
+def named_sphere(function: str, xyz: FloatArray, name: str) -> CloudFrame:
+    """`CloudFrame.unit_sphere` of a cloud that is known by a name or a file.
+
+    Raises:
+        ValueError: In one line that names the cloud, if its points are not finite or all lie at one place.
+
+    >>> named_sphere("show", np.array([[1.0, 0.0, 0.0], [5.0, 0.0, 0.0]]), "a.pcd").scale
+    0.5
+    """
+    try:
+        return CloudFrame.unit_sphere(xyz)
+    except ValueError:
+        rule = "hold finite points at two places or more"
+        raise ValueError(message(function, "cloud", rule, f"{len(xyz)} that do not in {name}")) from None
+
+
 def turn_about(axis: Literal["x", "y", "z"], degrees: float) -> FloatArray:
     """The (3, 4) rotation about one axis through the origin, counter-clockwise as seen from its positive end.
 

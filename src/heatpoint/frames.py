@@ -16,6 +16,7 @@ from torch import Tensor
 from heatpoint._checks import check_tensor, message
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

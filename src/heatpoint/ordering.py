@@ -71,7 +71,8 @@ def _isotonic(rows: Tensor) -> Tensor:
 def violations(rows: Tensor, visible: Tensor | None = None, *, tolerance: float = 0.0) -> int:
     """Counts where surfaces cross: pairs of neighbouring visible surfaces of a column of which the lower lies above the upper.
 
-    Neighbours are visible surfaces of one column with no visible one between them.
+    Neighbours are visible surfaces of one column with no visible one between them. A row that is NaN lies nowhere: it counts as
+    not visible.
 
     Args:
         rows: (…, S, W), surfaces top to bottom.
@@ -94,7 +95,9 @@ def violations(rows: Tensor, visible: Tensor | None = None, *, tolerance: float 
     above = torch.full_like(rows[..., 0, :], -torch.inf)
     count = torch.zeros((), dtype=torch.long, device=rows.device)
     for k in range(rows.shape[-2]):
-        seen = torch.ones_like(above, dtype=torch.bool) if visible is None else visible[..., k, :]
+        seen = ~rows[..., k, :].isnan()
+        if visible is not None:
+            seen = seen & visible[..., k, :]
         count += (seen & (rows[..., k, :] < above - tolerance)).sum()
         above = torch.where(seen, rows[..., k, :], above)
     return int(count)

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
-from heatpoint.frames import FloatArray
+from heatpoint.frames import BoolArray, FloatArray
 
-BoolArray = npt.NDArray[np.bool_]
 FloatImage = npt.NDArray[np.float32]
 
 
@@ -49,9 +48,7 @@ class ScanFrame:
     scan_size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        for name, size in (("size", self.size), ("scan_size", self.scan_size)):
-            if min(size) < 1:
-                raise ValueError(message("ScanFrame", name, "be (width, height) of at least 1", size))
+        _check_sizes(self.scan_size, self.size)
         width = self.scan_size[0]
         if self.top.shape != (width,) or not np.isfinite(self.top).all():
             got = f"shape {self.top.shape}" if self.top.shape != (width,) else "a number that is not finite"
@@ -64,6 +61,7 @@ class ScanFrame:
     @classmethod
     def whole(cls, scan_size: tuple[int, int], size: tuple[int, int]) -> ScanFrame:
         """The frame that shows the whole scan, as it is."""
+        _check_sizes(scan_size, size)
         scale = size[0] / scan_size[0]
         return cls(np.zeros(scan_size[0]), float(scan_size[1]), (scale - 1) / 2, scale, size, scan_size)
 
@@ -210,6 +208,12 @@ class ScanFrame:
             raise ValueError(message(function, argument, rule, values.shape))
         left, right, share = _neighbours(self._input_columns(), width)
         return values[:, left] * (1 - share) + values[:, right] * share
+
+
+def _check_sizes(scan_size: tuple[int, int], size: tuple[int, int]) -> None:
+    for name, given in (("size", size), ("scan_size", scan_size)):
+        if min(given) < 1:
+            raise ValueError(message("ScanFrame", name, "be (width, height) of at least 1", given))
 
 
 def _neighbours(positions: FloatArray, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:

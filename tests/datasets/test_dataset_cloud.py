@@ -77,6 +77,10 @@ def test_bad_clouds_are_refused_in_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"load_cloud: cloud must hold at least one point, got none in {path}."
     with pytest.raises(ValueError, match=r"a row x, y, z for each point, got bool \(2, 3\) in an array\."):
         load_cloud(np.ones((2, 3), bool))
+    with pytest.raises(TypeError) as wrong:
+        load_cloud([[0.0, 0.0, 0.0]])  # type: ignore[arg-type]
+    rule = "load_cloud: cloud must be a path, an array or a sample, got list. Make numbers an array with numpy.asarray."
+    assert str(wrong.value) == rule
     with pytest.raises(FileNotFoundError, match=r"load_cloud: cloud must be an existing file, got .*none\.ply"):
         load_cloud(tmp_path / "none.ply")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_decimal_commas_are_not_taken_for_separators(row: str, tmp_path: Path) -
     path = tmp_path / "a.xyz"
     path.write_text(f"# a,b c\n{row}\n")
     assert refused(path) == (
-        f"read_rows: file must hold numbers with decimal points, got {row!r} in {path}. "
+        f"read_rows: file must hold numbers with decimal points, got {row!r} in line 2 of {path}. "
         "Write decimal points, and put either commas or spaces between numbers."
     )
 
@@ -106,6 +107,40 @@ def test_a_cloud_is_read_by_its_ending(ending: str, tmp_path: Path) -> None:
     else:
         path.write_text(("OFF\n9 0 0\n" if ending == "off" else "") + text_rows())
     np.testing.assert_array_equal(load_cloud(path), XYZ)
+
+
+@pytest.mark.parametrize("more", ["", " 0.5", " 0.5 1 2 3"])
+def test_pts_as_leica_writes_it_begins_with_its_count(more: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pts"
+    path.write_bytes(b"9 \r\n" + text_rows(more=more).replace("\n", "\r\n").encode())
+    np.testing.assert_array_equal(read_rows(path), XYZ)
+    for count in (8, 10):
+        path.write_text(f"{count}\n{text_rows(more=more)}")
+        rule = f"read_rows: file must hold the {count} points that it announces, got 9 in {path}."
+        assert refused(path).startswith(rule)
+    # Another kind of text has no count.
+    path = tmp_path / "a.xyz"
+    path.write_text("9\n" + text_rows())
+    assert refused(path).startswith("read_rows: file must have 1 numbers in every row, got 3 in line 2 in ")
+
+
+@pytest.mark.parametrize("ending", ["txt", "off", "ply"])
+def test_text_is_read_without_a_list_of_its_words(ending: str, tmp_path: Path) -> None:
+    path, number = tmp_path / f"a.{ending}", 4000
+    axes = "".join(f"property float {axis}\n" for axis in "xyz")
+    start = {
+        "txt": "",
+        "off": f"OFF\n{number} 0 0\n",
+        "ply": f"ply\nformat ascii 1.0\nelement vertex {number}\n{axes}end_header\n",
+    }[ending]
+    rows = np.random.default_rng(1).uniform(-1, 1, (number, 3))
+    path.write_text(start + "".join("{!r} {!r} {!r}\n".format(*row) for row in rows.tolist()))
+    tracemalloc.start()
+    found = load_cloud(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, rows)
+    assert peak < 4 * path.stat().st_size
 
 
 def refused(path: Path) -> str:
@@ -128,7 +163,7 @@ def refused(path: Path) -> str:
         (("TYPE F", "TYPE Q"), "read_pcd: file must have a header of FIELDS, SIZE, TYPE, COUNT and POINTS, got 'Q' in "),
         (("x y z", "x y w"), "read_pcd: file must have one x, y and z for each point, got fields x y w rgb in "),
         (("rgb\nSIZE 4 4 4 4\nTYPE F F F U\nCOUNT 1 1 1 1", "\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1"),
-         "read_pcd: file must have 3 numbers in every row, got 4 in row 0 in "),
+         "read_pcd: file must have 3 numbers in every row, got 4 in line 11 in "),
     ],
 )  # fmt: skip
 def test_broken_pcd_headers(change: tuple[str, str], text: str, tmp_path: Path) -> None:
@@ -143,7 +178,7 @@ def test_broken_pcd_data(tmp_path: Path) -> None:
     )
     cut = text_rows(more=" 1").encode()[:-12]
     assert refused(pcd(path, body=cut)).startswith(
-        "read_pcd: file must have 4 numbers in every row, got 2 in row 8 in "
+        "read_pcd: file must have 4 numbers in every row, got 2 in line 19 in "
     )
     text = refused(pcd(path, data="binary", body=bytes(16 * 9 - 1)))
     assert (
@@ -210,12 +245,15 @@ def test_broken_off(content: str, tmp_path: Path) -> None:
 def test_broken_rows_and_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_text("1 2 3\n1 2\n")
-    assert refused(path).startswith("read_rows: file must have 3 numbers in every row, got 2 in row 1 in ")
+    assert refused(path).startswith("read_rows: file must have 3 numbers in every row, got 2 in line 2 in ")
     path.write_text("1 2\n3 4\n")
     rule = "file must have 3 columns x, y, z, or 4, 6 or 7 with more behind them, got shape "
     assert refused(path).startswith(f"read_rows: {rule}(2, 2) in ")
-    path.write_text("one two three\n")
-    assert refused(path).startswith("read_rows: file must hold rows of numbers, got ")
+    path.write_text("# x y z\n\n1 2 3\none two three\n")
+    assert refused(path) == (
+        f"read_rows: file must hold rows of numbers, got could not convert string to float: 'one' in line 4 in {path}. "
+        "Copy or download the file again."
+    )
     path.write_text("")
     assert refused(path) == f"load_cloud: cloud must hold at least one point, got none in {path}."
     path = tmp_path / "a.npy"

@@ -85,7 +85,7 @@ def test_keypoints_stand_at_their_semantic_ids(file: str, tmp_path: Path) -> Non
         assert sample.index is not None
         assert (sample.index.tolist(), sample.visible.tolist()) == (index, visible)
     assert found.protocol["models_without_cloud"] == 1
-    assert found.protocol["annotations"] == file
+    assert (found.protocol["annotations"], found.protocol["keypoints_of_category"]) == (file, 6)
 
 
 def test_symmetries_are_those_of_semantic_ids(tmp_path: Path) -> None:
@@ -113,6 +113,16 @@ def test_every_split_has_the_keypoints_of_all(tmp_path: Path) -> None:
     }
     assert keys == {"train": ["aa", "bb"], "val": ["cc"], "all": ["aa", "bb", "cc"]}
     assert read_keypointnet(root, "mug", "val").skeleton.num_points == 6
+
+
+def test_a_part_of_the_annotations_may_have_fewer_keypoints(tmp_path: Path) -> None:
+    root = make_root(tmp_path, file="mug_part.json", change=lambda r: r.__delitem__(2))
+    found = read_keypointnet(root, "mug", "train")
+    assert (found.skeleton.num_points, found.protocol["keypoints_of_category"]) == (5, 5)
+    assert found.protocol["annotations"] == "mug_part.json"
+    # Where the whole is there, it is read.
+    make_root(tmp_path)
+    assert read_keypointnet(root, "mug", "train").protocol["keypoints_of_category"] == 6
 
 
 def test_models_without_clouds_are_left_out_and_told(tmp_path: Path) -> None:
@@ -155,7 +165,10 @@ def change(path: tuple[Any, ...], value: object) -> Change:
          "all.json record 0 (aa) cannot be read (ValueError: 1099511627776 is beyond all numbers of points)"),
         (change((0, "keypoints"), None), "all.json record 0 (aa) cannot be read (TypeError: "),
         (change((0, "keypoints", 1, "pcd_info"), {}), "all.json record 0 (aa) cannot be read (KeyError: 'point_index')"),
-        (change((0, "symmetries"), {"rotation": [{"kp_indexes": [9]}]}), "all.json record 0 (aa) cannot be read (IndexError: "),
+        (change((0, "symmetries"), {"rotation": [{"kp_indexes": [4]}]}),
+         "all.json record 0 (aa) cannot be read (ValueError: kp_indexes must be from 0 to 3, got 4)"),
+        (change((0, "symmetries"), {"reflection": [{"kp_indexes": [0, -1]}]}),
+         "all.json record 0 (aa) cannot be read (ValueError: kp_indexes must be from 0 to 3, got -1)"),
         (change((0, "symmetries"), {"rotation": [{"kp_indexes": [0]}]}), "all.json record 0 (aa) cannot be read (KeyError: 'is"),
         (change((0, "symmetries"), ROUND), "all.json record 0 (aa) cannot be read (ValueError: 1 is neither true nor false)"),
         (change((0, "keypoints", 1, "pcd_info", "point_index"), 31), "all.json aa has point_index 31, but aa.pcd has rows 0 to"),

@@ -147,12 +147,19 @@ def test_cells_that_hold_something_else(content: object, fault: str, tmp_path: P
     write(tmp_path, "hc02", cells())
     with pytest.raises(ValueError) as caught:
         read_mshc(tmp_path, "test")
-    text = f"read_control_points: {path} B-scan 2 boundary 5 {fault}"
+    text = f"{path} B-scan 2 boundary 5 {fault}"
     assert str(caught.value) == f"mshc: {text}. {REMEDY}"
     problems = ["earlier"]
     found = read_mshc(tmp_path, "test", problems=problems)
     assert problems == ["earlier", text]
-    assert {scan.group for scan in found.samples} == {"hc02"}
+    # The other B-scans of the volume are read, and the broken one is not counted as one without delineation.
+    assert [(scan.group, scan.key[-1]) for scan in found.samples] == [
+        ("hc01", "1"), ("hc01", "3"), ("hc02", "1"), ("hc02", "2"), ("hc02", "3"),
+    ]  # fmt: skip
+    assert found.protocol["scans without delineation, left out"] == 0
+    with pytest.raises(ValueError) as caught:
+        read_control_points(path, width=WIDTH)
+    assert str(caught.value) == f"read_control_points: {text}. {REMEDY}"
 
 
 def test_files_that_do_not_fit_come_in_one_report(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_scan_and_surfaces(tmp_path: Path) -> None:
     found = read_rathke(tmp_path)
     (scan,) = found.samples
     assert (found.name, found.split, found.skeleton) == ("rathke", "test", SURFACES)
-    assert (scan.key, scan.group) == ("ring/0", "someone")
+    assert (scan.key, scan.group) == ("ring/0", "ring")
     assert (scan.axial_um, scan.lateral_um) == pytest.approx((3.9, 14.2))
     # The file counts rows from 1.
     np.testing.assert_allclose(scan.rows, ROWS - 1, atol=1e-12)
@@ -45,11 +45,20 @@ def test_further_scans_of_a_file_and_files_that_say_less(tmp_path: Path) -> None
     assert (scan.key, scan.group, scan.axial_um, scan.lateral_um) == ("a_scan/12", "a_scan", None, None)
 
 
+def test_rows_that_are_missing_are_not_visible(tmp_path: Path) -> None:
+    rows = ROWS.copy()
+    rows[1, 3:5], rows[8] = np.nan, np.inf
+    write(tmp_path, "a", rows=rows)
+    (scan,) = read_rathke(tmp_path).samples
+    np.testing.assert_array_equal(scan.visible, np.isfinite(rows))
+    np.testing.assert_allclose(scan.rows, np.where(np.isfinite(rows), rows - 1, 0.0), atol=1e-12)
+
+
 def test_broken_files_come_in_one_report(tmp_path: Path) -> None:
     crossed, outside, infinite = ROWS.copy(), ROWS.copy(), ROWS.copy()
     crossed[4, 3] = 8
     outside[8, 5:7] = 30
-    infinite[1, 1] = np.nan
+    infinite[:] = np.nan
     a = write(tmp_path, "a", B0=np.zeros((2, 3, 4)))[0]
     b = write(tmp_path, "b", rows=ROWS[:, 1:])[1]
     c = write(tmp_path, "c", rows=infinite)[1]
@@ -68,7 +77,7 @@ def test_broken_files_come_in_one_report(tmp_path: Path) -> None:
         "earlier",
         f"{a} must hold the intensities B0, numbers H x W, got (2, 3, 4)",
         f"{b} must hold interpolation 9 x 14, got (9, 13)",
-        f"{c} must hold finite rows",
+        f"{c} must hold a finite row",
         "; ".join(f"{d}: surface '{names[4]}' lies above '{name}' in 1 of 14 columns {above}" for name in names[2:4]),
         f"{e}: surface 'RPE-choroid' leaves the scan of 29 rows in 2 columns (row 29 in column 5)",
         f"{f} must hold ScaleZ greater than 0 in millimetres, got [[-0.0039]]",

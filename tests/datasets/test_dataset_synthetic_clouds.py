@@ -243,8 +243,10 @@ def test_readers_by_name_need_no_data() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"number": 0}, "synthetic_clouds: number must be at least 1, got 0."),
-        ({"num_points": 63}, "synthetic_clouds: num_points must be at least 64, got 63."),
+        ({"number": 0}, "synthetic_clouds: number must be a whole number, at least 1, got 0."),
+        ({"number": 2.5}, "synthetic_clouds: number must be a whole number, at least 1, got 2.5."),
+        ({"num_points": 63}, "synthetic_clouds: num_points must be a whole number, at least 64, got 63."),
+        ({"seed": -1}, "synthetic_clouds: seed must be a whole number, at least 0, got -1."),
         ({"category": "chairs"}, "synthetic_clouds: category must be one of airplane, chair, table, got 'chairs'."),
         ({"split": "val"}, "synthetic_clouds: split must be one of test, train, validation, got 'val'."),
     ],

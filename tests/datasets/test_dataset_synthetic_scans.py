@@ -200,6 +200,7 @@ def test_both_kinds_occur_and_have_the_layers_of_their_kind() -> None:
         ({"number": "2"}, TypeError, "synthetic_scans: number must be a whole number, at least 1, got '2'."),
         ({"split": "valid"}, ValueError, "synthetic_scans: split must be one of test, train, validation, got 'valid'."),
         ({"surfaces": 5}, ValueError, "synthetic_scans: surfaces must be 4 or 9, got 5."),
+        ({"seed": -1}, ValueError, "synthetic_scans: seed must be a whole number, at least 0, got -1."),
         ({"axial_um": 0}, ValueError, "synthetic_scans: axial_um must be greater than 0, got 0."),
         (
             {"size": (128, 126)},

@@ -31,6 +31,7 @@ PLACES = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.4, 0.1], [-0.3, -0.3, 0.0], [0.1
 SPREAD = 0.2
 BASIS = {"name": "gaussian", "sigma": 0.01}
 RNG = np.random.default_rng(6)
+NEAR = np.where(np.arange(NUM_POINTS)[:, None] == 3, np.nextafter(1e3, 2e3), 1e3) * np.ones(3)
 XYZ = RNG.normal(size=(NUM_POINTS, 3)) * [0.4, 0.2, 0.1] + [3.0, -1.0, 0.5]
 
 
@@ -266,7 +267,13 @@ def test_error_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (XYZ[:2], "CloudPredictor: cloud must have at least as many points as the 4 keypoints, got 2 in an array."),
         (
             str(tmp_path / "heap.npy"),
-            f"CloudPredictor: cloud must hold points at two places or more, got 70 at one place in {tmp_path}/heap.npy.",
+            "CloudPredictor: cloud must hold finite points at two places or more, "
+            f"got 70 that do not in {tmp_path}/heap.npy.",
+        ),
+        (
+            # Not the same number: a rounding error apart, which no sphere can be laid about.
+            NEAR,
+            "CloudPredictor: cloud must hold finite points at two places or more, got 60 that do not in an array.",
         ),
     ]
     for source, text in cases:

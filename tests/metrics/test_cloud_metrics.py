@@ -285,6 +285,19 @@ ERRORS: list[tuple[Callable[[], Any], str]] = [
         cloud_call(distance="geodesic", clouds=CLOUDS[:3]),
         "cloud_errors: clouds must be 5 clouds, one per sample, got 3. They hold the paths that are measured.",
     ),
+    (
+        cloud_call(distance="geodesic", clouds=[*CLOUDS[:3], CLOUDS[0][:0], CLOUDS[4]]),
+        "cloud_errors: clouds must be finite (points, 3), at least one point each, got (0, 3) for sample 3.",
+    ),
+    (
+        cloud_call(distance="geodesic", clouds=[*CLOUDS[:4], torch.tensor([[0.0, math.nan, 0.0], [0.0, 0.0, 0.0]])]),
+        "cloud_errors: clouds must be finite (points, 3), at least one point each, "
+        "got 1 points with NaN or infinity for sample 4. Leave such points out.",
+    ),
+    (
+        lambda: cloud_pck(torch.zeros(0, 4, 3), torch.zeros(0, 4, 3)),
+        "relative_distances: pred must hold at least one sample, got (0, 4, 3).",
+    ),
     (lambda: share_within(torch.zeros(3)), "share_within: errors must be (N, K), got (3,)."),
     (lambda: share_within(torch.zeros(3, 2), ()), "share_within: thresholds must hold at least one number, got []."),
     (

@@ -274,12 +274,12 @@ def test_a_process_that_has_seen_nothing_takes_the_form_of_the_others(monkeypatc
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", share)
     monkeypatch.setattr(_gather, "gather_all_tensors", lambda values, group: [values])
-    assert _gather.gather_rows(rows)[0] is rows
-    (sent,) = _gather.gather_rows(nothing)
+    assert _gather.gather_processes(rows)[0] is rows
+    (sent,) = _gather.gather_processes(nothing)
     assert (tuple(sent.shape), sent.dtype) == ((0, 5), torch.float64)
     # Rows without a sample have a form too, where nobody has one.
     forms[0] = (False, rows.shape[1:], rows.dtype)
-    assert _gather.gather_rows(nothing)[0].shape == (0, 5)
+    assert _gather.gather_processes(nothing)[0].shape == (0, 5)
 
 
 def _score_half(rank: int, file: str) -> None:

@@ -323,6 +323,7 @@ ONES = torch.ones(2)
             "pck: threshold must be a finite number, got nan.",
         ),
         (lambda: share_correct(ONES, 1), "share_correct: distances must be (N, K), got (2,)."),
+        (lambda: epe(GOOD[:0], GOOD[:0]), "epe: pred must hold at least one sample, got (0, 5, 3)."),
         (lambda: epe(ONES, ONES), "epe: pred must be (N, K, D), as the target, (2,), got (2,)."),
         (
             lambda: mean_share(torch.zeros(2, 3), thresholds=(), inclusive=True),

@@ -177,6 +177,10 @@ def test_errors() -> None:
         surface_scores([(rows, rows, visible, None, "a"), (rows[:1], rows[:1], visible[:1], None, "a")])
     with pytest.raises(ValueError, match="surface_scores: scans must have 1 surfaces, got 2 in scan 0"):
         surface_scores([(rows, rows, visible, None, "a")], names=["only"])
+    for names in (["ILM", "overall"], ["ILM", "ILM"]):
+        with pytest.raises(ValueError) as caught:
+            surface_scores([(rows, rows, visible, None, "a")], names=names)
+        assert str(caught.value) == f"surface_scores: names must be distinct, none of them 'overall', got {names}."
     for spacing in (0.0, -1.0, math.nan):
         with pytest.raises(
             ValueError, match="surface_scores: axial_um must be greater than 0, got .* Give None where it is not"

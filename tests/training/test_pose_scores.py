@@ -98,7 +98,14 @@ def test_bodies_are_printed_with_their_own_scores(capsys: pytest.CaptureFixture[
     found["pckh"] = {"hrnet": {"0.5": {"mean": 0.9}, "0.1": {"mean": 0.375}}}
     found["space"] = {"mpjpe_mm": 49.53, "pa_mpjpe_mm": 39.1, "n_mpjpe_mm": 48.0}
     found["subsets"] = {"blur": {"nme": {"box": 0.043}}}
-    told = {"recipe": "r", "num_images": 4, "split": "val", "decoders": {}, "protocol": {"normalizer": "box"}}
+    told = {
+        "recipe": "r",
+        "task": "image",
+        "num_images": 4,
+        "split": "val",
+        "decoders": {},
+        "protocol": {"normalizer": "box"},
+    }
     print_scores({**told, "scores": {"recipe": found}}, make_console())
     out = capsys.readouterr().out
     assert "recipe: COCO AP 1.000, AP50 1.000" in out

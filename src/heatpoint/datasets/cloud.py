@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from heatpoint._checks import message
 from heatpoint.datasets.cloud_files import read_cloud_file
+from heatpoint.datasets.whole_files import existing_file
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
 
@@ -108,8 +109,9 @@ def load_cloud(source: Cloud | Path | str | npt.NDArray[Any]) -> FloatArray:
     """Reads a cloud as (N, 3) float64: .pcd, .ply, .npy, .xyz, .txt, .pts or .off; colours and normals are left out.
 
     Raises:
+        TypeError: If it is neither a path nor an array nor a Cloud.
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is no cloud: another kind of file, cut off, without points, with other columns or with NaN; or if an
+        ValueError: If it is no cloud: another kind of file, fewer points than it announces, none, other columns or NaN; or if an
             array is not finite (N, 3).
 
     >>> load_cloud(np.zeros((4, 3), dtype=np.float32)).dtype
@@ -120,9 +122,7 @@ def load_cloud(source: Cloud | Path | str | npt.NDArray[Any]) -> FloatArray:
     if isinstance(found, np.ndarray):
         check_cloud("load_cloud", found, name)
         return found.astype(np.float64, copy=False)
-    path = Path(found)
-    if not path.is_file():
-        raise FileNotFoundError(message("load_cloud", "cloud", "be an existing file", path, "Check the data folder."))
+    path = existing_file("load_cloud", "cloud", found)
     xyz = read_cloud_file(path)
     check_cloud("load_cloud", xyz, str(path))
     return xyz

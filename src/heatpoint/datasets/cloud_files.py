@@ -5,20 +5,25 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
+from heatpoint.datasets.whole_files import AGAIN
 from heatpoint.frames import FloatArray
 
-AGAIN = "Copy or download the file again."
 # Behind x, y, z: a label or an intensity; normals or colours; both.
 COLUMNS = (3, 4, 6, 7)
 # 0,5 among other numbers: a decimal comma, or numbers joined by commas and by spaces.
 INNER_COMMA = re.compile(r"\d,\d")
+# The first line of a file, if it holds one whole number.
+COUNT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?P<number>\d{1,18})[ \t]*(?=[\r\n])")
+# The start of an object file to the end of its counts. ModelNet has files in which these follow OFF on its own line.
+OFF_COUNTS = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*OFF(?:\s|#[^\r\n]*[\r\n])*(?P<number>\d{1,18})(?![^\s#])[^\r\n]*")
 PCD_KINDS = {"F": "f", "I": "i", "U": "u"}
 PLY_KINDS = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
@@ -64,7 +69,7 @@ def read_pcd(path: Path | str) -> FloatArray:
     if kind == "ascii":
         # Fields of several numbers take as many columns.
         first = np.concatenate([[0], np.cumsum([int(c) for c in counts])])
-        rows = _rows("read_pcd", path, data[start:], width=int(first[-1]), number=number)
+        rows = _rows("read_pcd", path, data, start, width=int(first[-1]), number=number)
         return rows[:, [int(first[names.index(axis)]) for axis in "xyz"]]
     if kind != "binary":
         remedy = "Convert it: pcl_convert_pcd_ascii_binary IN OUT 0."
@@ -91,7 +96,7 @@ def read_ply(path: Path | str) -> FloatArray:
     if not {"x", "y", "z"} <= set(names) or len(set(names)) < len(names) or any(k == "list" for _, k in properties):
         raise _broken("read_ply", "have vertices with x, y, z and no lists", path, f"properties {' '.join(names)}")
     if kind == "ascii":
-        rows = _rows("read_ply", path, data[start:], width=len(names), number=number, is_last=len(elements) == 1)
+        rows = _rows("read_ply", path, data, start, width=len(names), number=number, is_last=len(elements) == 1)
         return rows[:, [names.index(axis) for axis in "xyz"]]
     table = _table("read_ply", path, data[start:], np.dtype([(n, order + k) for n, k in properties]), number)
     return np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float64)
@@ -103,30 +108,28 @@ def read_off(path: Path | str) -> FloatArray:
     Raises:
         ValueError: In one line, if the file is not of this kind or vertices are missing.
     """
-    data = b"\n".join(line.split(b"#")[0] for line in Path(path).read_bytes().splitlines())
-    # ModelNet has files in which the counts follow OFF on its own line.
-    head, _, rest = data.lstrip().partition(b"OFF")
-    counts, _, body = rest.lstrip().partition(b"\n")
-    try:
-        if head:
-            raise ValueError("no OFF")
-        number = int(counts.split()[0])
-        if number < 0:
-            raise ValueError("below 0")
-    except (ValueError, IndexError):
-        raise _broken("read_off", "begin with OFF and the number of vertices", path, "otherwise") from None
-    return _rows("read_off", path, body, width=3, number=number, is_last=False)
+    data = Path(path).read_bytes()
+    counts = OFF_COUNTS.match(data)
+    if counts is None:
+        raise _broken("read_off", "begin with OFF and the number of vertices", path, "otherwise")
+    return _rows("read_off", path, data, counts.end(), width=3, number=int(counts["number"]), is_last=False)
 
 
 def read_rows(path: Path | str) -> FloatArray:
     """The points (N, 3) of a text file with a row x y z for each, or x, y, z; 4, 6 or 7 columns if more stands behind them.
 
-    ShapeNet's parts have 7 (normal, label), ModelNet's resampled clouds 6 (normal).
+    ShapeNet's parts have 7 (normal, label), ModelNet's resampled clouds 6 (normal). A .pts file may begin with a line that
+    holds the number of its points alone, as Leica's do (intensity, or intensity and colour, behind x y z).
 
     Raises:
-        ValueError: In one line, if rows hold anything but numbers, or as many as none of these.
+        ValueError: In one line, if rows hold anything but numbers, or as many as none of these; or are not as many as announced.
     """
-    rows = _rows("read_rows", path, Path(path).read_bytes())
+    data = Path(path).read_bytes()
+    count = COUNT.match(data) if Path(path).suffix.lower() == ".pts" else None
+    if count is None:
+        rows = _rows("read_rows", path, data)
+    else:
+        rows = _rows("read_rows", path, data, count.end(), number=int(count["number"]))
     return _three("read_rows", path, rows)
 
 
@@ -204,6 +207,7 @@ def _rows(
     function: str,
     path: Path | str,
     data: bytes,
+    start: int = 0,
     *,
     width: int | None = None,
     number: int | None = None,
@@ -211,41 +215,57 @@ def _rows(
 ) -> FloatArray:
     """Numbers of text, a row per line; empty lines and comments (#) count for nothing.
 
+    Lines are read one at a time into an array of numbers: a list of words would take twenty times the memory of the file.
+
     Args:
         function: Who asks.
         path: To name in an error.
-        data: The text.
+        data: The content of the file.
+        start: Where in it the rows begin.
         width: Numbers per row; None takes that of the first row.
         number: Rows; None takes all there are.
         is_last: Whether nothing may follow the rows.
     """
-    text = data.decode("utf-8-sig", errors="replace")
-    if "," in text:
-        _refuse_decimal_commas(function, path, text)
-        text = text.replace(",", " ")
-    text = text.replace(";", " ")
-    lines = [line for line in (raw.partition("#")[0].split() for raw in text.splitlines()) if line]
-    if number is not None and (len(lines) < number or (is_last and len(lines) > number)):
-        raise _broken(function, f"hold the {number} points that it announces", path, str(len(lines)))
-    lines = lines[:number]
-    width = width if width is not None else len(lines[0]) if lines else 3
-    for row, line in enumerate(lines):
-        if len(line) != width:
-            raise _broken(function, f"have {width} numbers in every row", path, f"{len(line)} in row {row}")
-    try:
-        return np.array(lines, dtype=np.float64).reshape(len(lines), width)
-    except ValueError as error:
-        raise _broken(function, "hold rows of numbers", path, str(error)) from None
+    values, held = array("d"), 0
+    for line, words in _lines(function, path, data, start):
+        held += 1
+        if number is not None and held > number:
+            if is_last:
+                continue
+            break
+        width = len(words) if width is None else width
+        if len(words) != width:
+            raise _broken(function, f"have {width} numbers in every row", path, f"{len(words)} in line {line}")
+        try:
+            values.extend(map(float, words))
+        except ValueError as error:
+            raise _broken(function, "hold rows of numbers", path, f"{error} in line {line}") from None
+    if number is not None and (held < number or (is_last and held > number)):
+        raise _broken(function, f"hold the {number} points that it announces", path, str(held))
+    return np.frombuffer(values, dtype=np.float64).reshape(-1, 3 if width is None else width)
 
 
-def _refuse_decimal_commas(function: str, path: Path | str, text: str) -> None:
+def _lines(function: str, path: Path | str, data: bytes, start: int) -> Iterator[tuple[int, list[str]]]:
+    """The lines that hold something, with their number in the file, from 1."""
+    file = io.BytesIO(data)
+    file.seek(start)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+    for line, raw in enumerate(text, start=1 + data.count(b"\n", 0, start)):
+        content = raw.partition("#")[0]
+        if "," in content:
+            _refuse_decimal_commas(function, path, line, content)
+        words = content.replace(",", " ").replace(";", " ").split()
+        if words:
+            yield line, words
+
+
+def _refuse_decimal_commas(function: str, path: Path | str, line: int, content: str) -> None:
     """Read as a separator, the comma of "0,5 0,2 0,1" would make six numbers, of which the first three pass for a point."""
-    for line in text.splitlines():
-        parts = line.partition("#")[0].replace(";", " ").split()
-        if len(parts) > 1 and any(INNER_COMMA.search(part) for part in parts):
-            remedy = "Write decimal points, and put either commas or spaces between numbers."
-            got = f"{line.strip()[:40]!r} in {path}"
-            raise ValueError(message(function, "file", "hold numbers with decimal points", got, remedy))
+    parts = content.replace(";", " ").split()
+    if len(parts) > 1 and any(INNER_COMMA.search(part) for part in parts):
+        remedy = "Write decimal points, and put either commas or spaces between numbers."
+        got = f"{content.strip()[:40]!r} in line {line} of {path}"
+        raise ValueError(message(function, "file", "hold numbers with decimal points", got, remedy))
 
 
 def _table(function: str, path: Path | str, data: bytes, dtype: np.dtype[np.void], number: int) -> npt.NDArray[np.void]:

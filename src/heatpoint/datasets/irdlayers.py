@@ -19,8 +19,8 @@ from heatpoint.datasets._faces import require_paths
 from heatpoint.datasets._npz import read_npz
 from heatpoint.datasets.image_files import image_size
 from heatpoint.datasets.sample import check_split, require_folder, resolve_data_root, settle
-from heatpoint.datasets.scan import BoolArray, Scan, ScanSet, load_scan, row_faults
-from heatpoint.frames import FloatArray
+from heatpoint.datasets.scan import Scan, ScanSet, load_scan, row_faults
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 
 # Above and below the three labelled layers: ILM to OPL/HFL, ONL, BMEIS to RPE.

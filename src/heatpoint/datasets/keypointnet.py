@@ -63,7 +63,8 @@ def read_keypointnet(root: Path | str, category: str, split: str, *, problems: l
     the published benchmark measures its errors (its `normalize_pc` is off), so 0.01 is a hundredth of the diagonal.
 
     Args:
-        root: The folder that holds annotations/, pcds/ and splits/.
+        root: The folder that holds annotations/, pcds/ and splits/. Of the annotations <category>.json is read, else all.json,
+            else the first <category>_*.json, a part of them: where it lacks the greatest id, there are fewer keypoints.
         category: One of the 16 names, "airplane" to "vessel".
         split: "train", "val" or "test" as in splits/, or "all": every annotated model.
         problems: None to raise; a list to append all problems to, models without a cloud too.
@@ -103,6 +104,7 @@ def read_keypointnet(root: Path | str, category: str, split: str, *, problems: l
     protocol = {
         "annotations": path.name,
         "category": category,
+        "keypoints_of_category": skeleton.num_points,
         "models_without_cloud": len(chosen) - len(there),
         "units": "of the files: the diagonal of the bounding box is about 1",
         "keypoints": "rows of the cloud; ids a model lacks are not visible",
@@ -175,8 +177,10 @@ def _record(model: str, values: Mapping[str, Any], name: str, found: list[str]) 
         semantic = tuple(_whole(keypoint["semantic_id"]) for keypoint in keypoints)
         rows = tuple(_whole(keypoint["pcd_info"]["point_index"]) for keypoint in keypoints)
         groups = values.get("symmetries") or {}
-        reflections = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("reflection", ()))
-        rotations = tuple(tuple(semantic[i] for i in g["kp_indexes"]) for g in groups.get("rotation", ()))
+        reflections, rotations = (
+            tuple(_members(semantic, group["kp_indexes"]) for group in groups.get(kind, ()))
+            for kind in ("reflection", "rotation")
+        )
         circles = [_flag(g["is_circle"]) for g in groups.get("rotation", ())]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         found.append(f"{name} cannot be read ({type(error).__name__}: {error})")
@@ -201,6 +205,15 @@ def _whole(value: object) -> int:
     if abs(value) > MOST_NUMBER:
         raise ValueError(f"{value!r} is beyond all numbers of points")
     return int(value)
+
+
+def _members(semantic: tuple[int, ...], places: Iterable[object]) -> tuple[int, ...]:
+    """The semantic ids at places in the list of keypoints."""
+    found = [_whole(place) for place in places]
+    outside = [place for place in found if not 0 <= place < len(semantic)]
+    if outside:
+        raise ValueError(f"kp_indexes must be from 0 to {len(semantic) - 1}, got {outside[0]}")
+    return tuple(semantic[place] for place in found)
 
 
 def _flag(value: object) -> bool:

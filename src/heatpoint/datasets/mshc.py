@@ -11,10 +11,10 @@ import numpy.typing as npt
 from heatpoint._checks import message
 from heatpoint.datasets._mat import read_mat
 from heatpoint.datasets.sample import check_split, require_folder, resolve_data_root, settle
-from heatpoint.datasets.scan import BoolArray, Scan, ScanSet, row_faults
+from heatpoint.datasets.scan import Scan, ScanSet, row_faults
 from heatpoint.datasets.spectralis_vol import REMEDY as VOL_REMEDY
 from heatpoint.datasets.spectralis_vol import VolHeader, VolSlice, read_vol_header
-from heatpoint.frames import FloatArray
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 
 NAME = "mshc"
@@ -126,6 +126,13 @@ def read_control_points(path: Path | str, *, width: int) -> tuple[FloatArray, Bo
         FileNotFoundError: If there is no such file.
         ValueError: If the file is broken; or, in one line, for all cells that hold something else than points.
     """
+    rows, visible, faults = _splines(path, width)
+    settle("read_control_points", [f"{path} {fault}" for found in faults.values() for fault in found], None, REMEDY)
+    return rows, visible
+
+
+def _splines(path: Path | str, width: int) -> tuple[FloatArray, BoolArray, dict[int, list[str]]]:
+    """What `read_control_points` gives, and the faults of each B-scan that has some: no row of it is visible."""
     cells = read_mat(path, names=["control_pts"])["control_pts"]
     if (
         not isinstance(cells, np.ndarray)
@@ -137,21 +144,21 @@ def read_control_points(path: Path | str, *, width: int) -> tuple[FloatArray, Bo
         raise ValueError(message("read_control_points", str(path), "hold control_pts, N x 11 cells", got, REMEDY))
     rows = np.zeros((len(cells), len(BOUNDARIES), width))
     visible = np.zeros(rows.shape, dtype=np.bool_)
-    faults = []
+    faults: dict[int, list[str]] = {}
     for scan, boundary in np.ndindex(cells.shape):
         points = cells[scan, boundary]
         if np.size(points) == 0:
             continue
         fault = _fault(points, width)
         if fault:
-            faults.append(f"B-scan {scan + 1} boundary {boundary + 1} {fault}")
+            faults.setdefault(scan, []).append(f"B-scan {scan + 1} boundary {boundary + 1} {fault}")
             continue
         row, seen = spline_rows(points - 1.0, width=width)
         if boundary:
             row = np.where(seen, np.maximum(row, _lowest(rows[scan], visible[scan])), 0.0)
         rows[scan, boundary], visible[scan, boundary] = row, seen
-    settle("read_control_points", [f"{path} {fault}" for fault in faults], None, REMEDY)
-    return rows[:, USED], visible[:, USED]
+    rows[list(faults)], visible[list(faults)] = 0.0, False
+    return rows[:, USED], visible[:, USED], faults
 
 
 def spline_rows(points: npt.NDArray[Any], *, width: int) -> tuple[FloatArray, BoolArray]:
@@ -224,19 +231,19 @@ def _volume(subject: str, path: Path, delineation: Path) -> tuple[list[Scan], li
         header = read_vol_header(path)
         if not delineation.is_file():
             return [], [f"{path} has no delineation {delineation}"], 0
-        rows, visible = read_control_points(delineation, width=header.width)
+        rows, visible, broken = _splines(delineation, header.width)
     except ValueError as error:
         return [], [str(error).removesuffix(REMEDY).removesuffix(VOL_REMEDY).strip(" .")], 0
     if len(rows) != header.num_scans:
         text = f"{delineation} must hold as many B-scans as {path.name} ({header.num_scans}), got {len(rows)}"
         return [], [text], 0
-    scans, found = [], []
+    scans, found = [], [f"{delineation} {fault}" for faults in broken.values() for fault in faults]
     for index in np.flatnonzero(visible.any(axis=(1, 2))).tolist():
         faults = row_faults(SURFACES.names, rows[index], visible[index], height=header.height)
         found += [f"{delineation} B-scan {index + 1}: {fault}" for fault in faults]
         if not faults:
             scans.append(_scan(subject, path, index, header, rows[index], visible[index]))
-    return scans, found, int((~visible.any(axis=(1, 2))).sum())
+    return scans, found, int((~visible.any(axis=(1, 2))).sum()) - len(broken)
 
 
 def _scan(subject: str, path: Path, index: int, header: VolHeader, rows: FloatArray, visible: BoolArray) -> Scan:

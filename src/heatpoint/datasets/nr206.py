@@ -16,8 +16,8 @@ from heatpoint.datasets.sample import (
     resolve_data_root,
     settle,
 )
-from heatpoint.datasets.scan import BoolArray, Scan, ScanSet
-from heatpoint.frames import FloatArray
+from heatpoint.datasets.scan import Scan, ScanSet
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 
 NAME = "nr206"

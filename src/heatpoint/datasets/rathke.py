@@ -31,9 +31,9 @@ def read_rathke(root: Path | str, split: str = "test", *, problems: list[str] | 
     """Reads scans and surfaces of octSegmentation's label tool: NAME.mat and NAME_<k>_coordinates.mat, k the B-scan.
 
     NAME.mat holds the intensities B<k>, (H, W) from 0 to 1, which become their fourth root as the tool shows them, and what
-    the device's header says (`ScaleX` and `ScaleZ` in millimetres, `PatientID`). NAME_<k>_coordinates.mat holds
-    `interpolation`, the row of each surface in each column to a fraction of a pixel, counted from 1, drawn through points
-    that were set by hand.
+    the device's header says (`ScaleX` and `ScaleZ` in millimetres). All scans of a file are of one group, NAME.
+    NAME_<k>_coordinates.mat holds `interpolation`, the row of each surface in each column to a fraction of a pixel, counted
+    from 1, drawn through points that were set by hand; where it is NaN, the surface is not visible.
 
     A circular scan is a closed ring about the optic nerve head: its first column follows its last. Nothing is made of that
     here; a network that pads with zeros sees two ends. The release holds one scan, so there is one split.
@@ -86,18 +86,17 @@ def _scan(labels: Path, name: str, number: int) -> Scan:
     if not _is_picture(rows) or rows.shape != (SURFACES.num_points, width):
         got = getattr(rows, "shape", type(rows).__name__)
         raise ValueError(f"{labels} must hold interpolation {SURFACES.num_points} x {width}, got {got}")
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{labels} must hold finite rows")
-    rows = np.asarray(rows, dtype=np.float64) - 1
-    visible = np.ones(rows.shape, dtype=np.bool_)
+    visible = np.isfinite(rows)
+    if not visible.any():
+        raise ValueError(f"{labels} must hold a finite row")
+    rows = np.where(visible, np.asarray(rows, dtype=np.float64) - 1, 0.0)
     faults = row_faults(SURFACES.names, rows, visible, height=height)
     if faults:
         raise ValueError("; ".join(f"{labels}: {fault}" for fault in faults))
     axial, lateral = _um(path, scan, "ScaleZ"), _um(path, scan, "ScaleX")
-    patient = scan.get("PatientID")
-    group = patient.strip() if isinstance(patient, str) and patient.strip() else name
+    # Not the header's PatientID: groups are written into files of scores, which get about.
     return Scan(
-        displayed(intensities), rows, visible, f"{name}/{number}", group=group, axial_um=axial, lateral_um=lateral
+        displayed(intensities), rows, visible, f"{name}/{number}", group=name, axial_um=axial, lateral_um=lateral
     )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from heatpoint._checks import message, missing_package, one_of
 from heatpoint.cameras import Camera
+from heatpoint.datasets.whole_files import AGAIN, read_whole
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
 
@@ -151,16 +152,10 @@ def load_image(source: Sample | Path | str | Image) -> Image:
             got = f"{source.dtype} {source.shape}"
             raise ValueError(message("load_image", "image", "be (H, W, 3) uint8 in RGB order", got))
         return source
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(message("load_image", "image", "be an existing file", path, "Check the data folder."))
-    data = path.read_bytes()
-    remedy = "Copy or download the file again."
-    if _is_truncated(data):
-        raise ValueError(message("load_image", "image", "be a complete file", f"{path}, which is truncated", remedy))
+    data = read_whole("load_image", "image", source)
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if pixels is None:
-        raise ValueError(message("load_image", "image", "be a readable image", path, remedy))
+        raise ValueError(message("load_image", "image", "be a readable image", source, AGAIN))
     rgb: Image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return rgb
 
@@ -285,32 +280,3 @@ def grouped_split(
         count += sizes[names[index]]
     kept = tuple(s for s in samples if (s.group or s.key) not in held)
     return kept, tuple(s for s in samples if (s.group or s.key) in held)
-
-
-def _is_truncated(data: bytes) -> bool:
-    if data[:2] == b"\xff\xd8":
-        # Thumbnails in the header have an end marker of their own: look behind the first scan. In the scans a 0xff is
-        # followed by 0x00 or a restart marker, so the two bytes of the end marker cannot occur by chance.
-        return data.rfind(b"\xff\xd9") < _first_scan(data)
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return _ends_early(data)
-    return False
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether a PNG file ends before its last chunk; whatever follows that is not part of the picture."""
-    position = 8
-    while position + 12 <= len(data):
-        if data[position + 4 : position + 8] == b"IEND":
-            return False
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-    return True
-
-
-def _first_scan(data: bytes) -> int:
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xDA:
-            return position
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return len(data)

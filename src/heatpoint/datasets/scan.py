@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import message
-from heatpoint.datasets.sample import _is_truncated
-from heatpoint.frames import FloatArray
+from heatpoint.datasets.whole_files import AGAIN, read_whole
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 
 GreyImage = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @runtime_checkable
@@ -131,7 +130,7 @@ def load_scan(source: Scan | Path | str | npt.NDArray[Any] | ScanSource) -> Grey
     elif isinstance(source, ScanSource):
         return source.read()
     else:
-        pixels = _decode(Path(source))
+        pixels = _decode(source)
     if pixels.dtype.kind == "f":
         return pixels.astype(np.float32, copy=False)
     return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
@@ -177,18 +176,13 @@ def _check_pixels(function: str, pixels: npt.NDArray[Any], key: str) -> None:
         raise ValueError(message(function, "image", "lie in [0, 1]", got, "Divide it by its largest value."))
 
 
-def _decode(path: Path) -> npt.NDArray[Any]:
+def _decode(path: Path | str) -> npt.NDArray[Any]:
     """The grey pixels of a file, in its own depth of 8 or 16 bits."""
-    if not path.is_file():
-        raise FileNotFoundError(message("load_scan", "image", "be an existing file", path, "Check the data folder."))
-    data = path.read_bytes()
-    remedy = "Copy or download the file again."
-    if _is_truncated(data):
-        raise ValueError(message("load_scan", "image", "be a complete file", f"{path}, which is truncated", remedy))
+    data = read_whole("load_scan", "image", path)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     colors = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     if colors is None or colors.dtype not in (np.uint8, np.uint16):
         rule = "be a readable image of 8 or 16 bits"
-        raise ValueError(message("load_scan", "image", rule, path, remedy))
+        raise ValueError(message("load_scan", "image", rule, path, AGAIN))
     grey: npt.NDArray[Any] = cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)
     return grey

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import check_whole, one_of
 from heatpoint.datasets._cloud_shapes import CORNERS, SIDES, Shape, draw_airplane, draw_chair, draw_table
 from heatpoint.datasets._surfaces import draw_points
 from heatpoint.datasets.cloud import Cloud, CloudSet
@@ -89,10 +89,11 @@ def synthetic_clouds(
         number: How many, at least 1.
         category: "chair", "table" or "airplane".
         split: "train", "validation" or "test": streams of their own.
-        seed: Another seed gives other shapes.
+        seed: At least 0; another seed gives other shapes.
         num_points: Points of each cloud, at least 64.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: If an argument breaks these rules.
 
     >>> chairs = synthetic_clouds(2, category="chair", num_points=256)
@@ -101,9 +102,8 @@ def synthetic_clouds(
     """
     check_split("synthetic_clouds", split, SPLITS)
     one_of("synthetic_clouds", "category", category, SHAPES)
-    for name, value, least in (("number", number, 1), ("num_points", num_points, 64)):
-        if value < least:
-            raise ValueError(message("synthetic_clouds", name, f"be at least {least}", value))
+    for name, value, least in (("number", number, 1), ("num_points", num_points, 64), ("seed", seed, 0)):
+        check_whole("synthetic_clouds", name, value, f"be a whole number, at least {least}", least=least)
     stream = [seed, SPLITS.index(split), list(SHAPES).index(category)]
     samples = tuple(
         draw_cloud(

@@ -47,7 +47,7 @@ def synthetic_scans(
     Args:
         number: How many, at least 1.
         split: "train", "validation" or "test": streams of their own.
-        seed: Another seed gives other scans.
+        seed: At least 0; another seed gives other scans.
         size: (width, height) of the scans in pixels, at least 16 columns, and rows for 490 µm. The width always shows 6 mm.
         surfaces: 4 as in irdlayers, or 9; the same nine are drawn in either case.
         axial_um: Micrometres per row; 3.87 is that of a Spectralis.
@@ -65,6 +65,7 @@ def synthetic_scans(
     """
     check_split("synthetic_scans", split, SPLITS)
     check_whole("synthetic_scans", "number", number, "be a whole number, at least 1", least=1)
+    check_whole("synthetic_scans", "seed", seed, "be a whole number, at least 0", least=0)
     check_real("synthetic_scans", "axial_um", axial_um, "be greater than 0", above=0)
     if surfaces not in CHOICES:
         raise ValueError(message("synthetic_scans", "surfaces", "be 4 or 9", surfaces))

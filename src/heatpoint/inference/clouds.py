@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import message
-from heatpoint.cloud_frame import CloudFrame
+from heatpoint.cloud_frame import named_sphere
 from heatpoint.datasets.cloud import Cloud, load_cloud
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
@@ -23,6 +23,7 @@ from heatpoint.training.weights import Trained, load_weights
 
 CloudSource = Cloud | str | Path | FloatArray
 TASKS = ("cloud", "skeleton")
+ARRAY = "an array"  # The name of a cloud without a file.
 SEED = 0  # Of the choice of points: the same cloud gives the same keypoints.
 
 
@@ -185,8 +186,8 @@ class CloudPredictor:
         """
         xyz = load_cloud(source)
         name = _name_of(source)
-        self._check(xyz, name)
-        frame = CloudFrame.unit_sphere(xyz)
+        self._check_number(len(xyz), name or ARRAY)
+        frame = named_sphere("CloudPredictor", xyz, name or ARRAY)
         shown = _rows_shown(len(xyz), self.trained.recipe.data.num_points)
         cells = torch.from_numpy(frame.to_input(xyz[shown])).float()[None].to(self.device)
         logits, strengths = self._maps(cells)
@@ -223,15 +224,12 @@ class CloudPredictor:
         # The order in which the network emits the strengths.
         return Skeleton(tuple(str(k) for k in range(number)), edges=tuple(combinations(range(number), 2)))
 
-    def _check(self, xyz: FloatArray, name: str) -> None:
-        recipe, where = self.trained.recipe, name or "an array"
+    def _check_number(self, held: int, name: str) -> None:
+        recipe = self.trained.recipe
         number = recipe.model.num_keypoints if recipe.task == "skeleton" else self.trained.skeleton.num_points
-        if len(xyz) < number:
+        if held < number:
             rule = f"have at least as many points as the {number} keypoints"
-            raise ValueError(message("CloudPredictor", "cloud", rule, f"{len(xyz)} in {where}"))
-        if (xyz == xyz[0]).all():
-            rule = "hold points at two places or more"
-            raise ValueError(message("CloudPredictor", "cloud", rule, f"{len(xyz)} at one place in {where}"))
+            raise ValueError(message("CloudPredictor", "cloud", rule, f"{held} in {name}"))
 
 
 def _rows_shown(number: int, num_points: int) -> npt.NDArray[np.int64]:

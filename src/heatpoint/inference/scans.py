@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from heatpoint._checks import message
 from heatpoint.datasets.scan import GreyImage, Scan, ScanImage, load_scan
-from heatpoint.frames import FloatArray
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 from heatpoint.training.machine import check_device
 from heatpoint.training.surfaces import LEVEL, locate_surfaces, to_scan
 from heatpoint.training.weights import CONVENTIONS, Trained, load_weights
 from heatpoint.transforms.scans import make_scan_example
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ def rows_of(metric: Metric, state: Sequence[Tensor] | Tensor) -> Tensor:
     return rows
 
 
-def gather_rows(values: Tensor, group: Any = None) -> list[Tensor]:
+def gather_processes(values: Tensor, group: Any = None) -> list[Tensor]:
     """The rows (n, …) of every process: `dist_sync_fn` of all metrics here, whose states are rows to be concatenated.
 
     For a process without a sample torchmetrics makes an empty vector of float32, whatever the others hold, and where that

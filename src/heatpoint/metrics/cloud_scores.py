@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import check_real, check_whole, message, one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.alignment import DualAlignment, alignment_labels, alignment_of
 from heatpoint.metrics.clouds import DISTANCES, THRESHOLDS, cloud_errors, share_within
 from heatpoint.metrics.geodesics import NUM_NEIGHBORS
@@ -41,7 +41,7 @@ class CloudPCK(Metric):
     def __init__(
         self, *, threshold: float = 0.01, distance: str = "euclidean", num_neighbors: int = NUM_NEIGHBORS
     ) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.threshold = check_real("CloudPCK", "threshold", threshold, "be a finite number")
         one_of("CloudPCK", "distance", distance, DISTANCES)
         self.distance = distance
@@ -114,7 +114,7 @@ class DualAlignmentScore(Metric):
     names: list[Tensor]
 
     def __init__(self, num_points: int) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.num_points = check_whole("DualAlignmentScore", "num_points", num_points, "be at least 1", least=1)
         for state in ("taken", "number", "names"):
             self.add_state(state, default=[], dist_reduce_fx="cat")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import check_real, message, one_of
+from heatpoint.frames import FloatArray
 from heatpoint.metrics.geodesics import NUM_NEIGHBORS, geodesic_distances, nearest_rows
 from heatpoint.metrics.pck import relative_distances
 from heatpoint.metrics.turned_labels import Groups, best_targets
@@ -50,7 +51,8 @@ def cloud_errors(
         (N, K); NaN where the point is hidden, infinite where the prediction is not finite. No gradients flow along a cloud.
 
     Raises:
-        ValueError: If a shape does not fit, the distance is unknown, or the clouds are not as many as the predictions.
+        ValueError: If a shape does not fit, the distance is unknown, the clouds are not as many as the predictions, or a cloud
+            is empty or not finite.
 
     >>> cloud = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
     >>> pred, target = torch.tensor([[[1.0, 0.9]]]), torch.tensor([[[0.0, 0.0]]])
@@ -68,7 +70,7 @@ def cloud_errors(
     errors = straight.detach().clone()
     for sample, cloud in enumerate(clouds):
         kept = straight[sample].isfinite()
-        xyz = cloud.detach().cpu().double().numpy()
+        xyz = _checked_cloud(cloud, sample, pred.shape[2])
         ends = [points[sample][kept].detach().cpu().double().numpy() for points in (target, pred)]
         start, stop = (nearest_rows(xyz, end) for end in ends)
         paths = geodesic_distances(xyz, start, num_neighbors=num_neighbors)[range(len(stop)), stop]
@@ -211,6 +213,18 @@ def keypoint_average_precision(
     gaps, names = (torch.cat(parts)[order] for parts in zip(*nearest, strict=True))
     areas = [_average_precision(_hits(gaps < limit, names, number), number) for limit in limits]
     return torch.stack(areas).to(gaps.dtype)
+
+
+def _checked_cloud(cloud: Tensor, sample: int, dimension: int) -> FloatArray:
+    rule = f"be finite (points, {dimension}), at least one point each"
+    if cloud.ndim != 2 or not len(cloud) or cloud.shape[1] != dimension:
+        raise ValueError(message("cloud_errors", "clouds", rule, f"{tuple(cloud.shape)} for sample {sample}"))
+    xyz: FloatArray = cloud.detach().cpu().double().numpy()
+    bad = int((~np.isfinite(xyz).all(axis=1)).sum())
+    if bad:
+        got = f"{bad} points with NaN or infinity for sample {sample}"
+        raise ValueError(message("cloud_errors", "clouds", rule, got, "Leave such points out."))
+    return xyz
 
 
 def _nearest(pair: Tensor, start: int) -> tuple[Tensor, Tensor]:

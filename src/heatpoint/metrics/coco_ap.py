@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from heatpoint._checks import check_whole, message
 from heatpoint.metrics._coco_faults import Record, check_ids
 from heatpoint.metrics._coco_records import Detected, annotated, as_array, extent
-from heatpoint.metrics._gather import gather_rows
+from heatpoint.metrics._gather import gather_processes
 from heatpoint.metrics.coco import checked_sigmas, curves_of
 from heatpoint.metrics.oks import pose_nms
 
@@ -64,7 +64,7 @@ class CocoKeypointAP(Metric):
         max_detections: int = 20,
         nms_threshold: float | None = None,
     ) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         name = type(self).__name__
         check_whole(name, "max_detections", max_detections, "be at least 1", least=1)
         self.sigmas = checked_sigmas(name, sigmas)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import check_real
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.pck import (
     AUC_THRESHOLDS,
     choose_reading,
@@ -42,7 +42,7 @@ class PCK(Metric):
     distances: list[Tensor]
 
     def __init__(self, *, threshold: float = 0.2, inclusive: bool = False) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.threshold = check_real(type(self).__name__, "threshold", threshold, "be a finite number")
         self.inclusive = inclusive
         self.add_state("distances", default=[], dist_reduce_fx="cat")
@@ -136,7 +136,7 @@ class EndPointError(Metric):
     distances: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.add_state("distances", default=[], dist_reduce_fx="cat")
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor | None = None) -> None:

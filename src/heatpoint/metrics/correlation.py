@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import message, one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.functional import pearson_correlation
 
 
@@ -39,7 +39,7 @@ class ConfidenceCorrelation(Metric):
     correctness: list[Tensor]
 
     def __init__(self, *, per: Literal["point", "face"] = "point") -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         one_of("ConfidenceCorrelation", "per", per, ("point", "face"))
         self.per = per
         self.add_state("confidences", default=[], dist_reduce_fx="cat")

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatpoint._checks import check_whole, message, missing_package
+from heatpoint.frames import BoolArray, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 NUM_NEIGHBORS = 20
 
@@ -112,7 +112,7 @@ def _graph(points: FloatArray, start: IntArray, stop: IntArray) -> Any:
     return _scipy("sparse").csr_array((lengths, (pairs[0], pairs[1])), shape=(len(points), len(points)))
 
 
-def _shortest_link(points: FloatArray, inside: npt.NDArray[np.bool_]) -> tuple[int, int]:
+def _shortest_link(points: FloatArray, inside: BoolArray) -> tuple[int, int]:
     rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
     distances, nearest = _scipy("spatial").KDTree(points[others]).query(points[rows])
     shortest = int(np.argmin(distances))

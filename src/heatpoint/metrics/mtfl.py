@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.faces import mtfl_face_errors
 
 
@@ -38,7 +38,7 @@ class MTFLError(Metric):
     faces: list[Tensor]
 
     def __init__(self, *, kind: Literal["relative", "absolute"] = "relative", eyes: tuple[int, int] = (0, 1)) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         one_of("MTFLError", "kind", kind, ("relative", "absolute"))
         self.kind = kind
         self.eyes = eyes

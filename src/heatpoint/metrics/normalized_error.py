@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import message, one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.faces import area_under_curve, error_curve, failure_rate, subset_mask
 from heatpoint.metrics.functional import nme
 
@@ -37,7 +37,7 @@ class NormalizedMeanError(Metric):
     faces: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.add_state("faces", default=[], dist_reduce_fx="cat")
 
     def update(self, pred: Tensor, target: Tensor, normalizer: Tensor, visible: Tensor | None = None) -> None:
@@ -176,7 +176,7 @@ class SubsetError(Metric):
         score: Literal["mean", "failure_rate", "area_under_curve"] = "mean",
         threshold: float = 0.1,
     ) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         self.subsets = tuple(subsets)
         if not self.subsets or len(set(self.subsets)) < len(self.subsets):
             raise ValueError(message("SubsetError", "subsets", "be at least one name, none twice", list(subsets)))

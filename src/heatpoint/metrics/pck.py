@@ -267,6 +267,8 @@ def _check(function: str, pred: Tensor, target: Tensor, lengths: Tensor | None, 
         rule = f"be (N, K, D), as the target, {tuple(target.shape)}"
         raise ValueError(message(function, "pred", rule, tuple(pred.shape)))
     num, _, dimension = pred.shape
+    if not num:
+        raise ValueError(message(function, "pred", "hold at least one sample", tuple(pred.shape)))
     if lengths is not None and tuple(lengths.shape) not in ((num,), (num, dimension)):
         rule = f"be ({num},) or ({num}, {dimension}), one length per sample"
         raise ValueError(message(function, "lengths", rule, tuple(lengths.shape)))

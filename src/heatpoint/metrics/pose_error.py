@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import check_whole, one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.pose3d import mpjpe, n_mpjpe, pa_mpjpe, root_relative
 
 Score = Callable[..., Tensor]
@@ -46,7 +46,7 @@ class MPJPE(Metric):
     errors: list[Tensor]
 
     def __init__(self, *, alignment: str = "none", root: int | None = None) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         one_of("MPJPE", "alignment", alignment, ALIGNMENTS)
         self.alignment = alignment
         self.root = None if root is None else check_whole("MPJPE", "root", root, "be the index of a point", least=0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from heatpoint._checks import check_whole, message, one_of
-from heatpoint.metrics._gather import gather_rows, rows_of
+from heatpoint.metrics._gather import gather_processes, rows_of
 from heatpoint.metrics.surfaces import Moments, surface_errors
 
 Statistic = Literal["mad", "std", "scan_mad", "scan_std"]
@@ -38,7 +38,7 @@ class SurfaceDistance(Metric):
     moments: list[Tensor]
 
     def __init__(self, *, statistic: Statistic = "mad", surface: int | None = None) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(dist_sync_fn=gather_processes)
         one_of("SurfaceDistance", "statistic", statistic, get_args(Statistic))
         if surface is not None:
             surface = check_whole("SurfaceDistance", "surface", surface, "be the index of a surface", least=0)

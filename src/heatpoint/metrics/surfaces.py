@@ -116,13 +116,13 @@ def surface_scores(scans: Sequence[ScanPair], *, names: Sequence[str] | None = N
 
     Args:
         scans: For every scan pred (S, W), target (S, W), visible (S, W), axial_um (micrometres per row, or None), subject.
-        names: Of the surfaces; None counts them from 1.
+        names: Of the surfaces, distinct and none of them "overall"; None counts them from 1.
 
     Returns:
         Plain numbers; NaN where nothing is visible.
 
     Raises:
-        ValueError: If there is no scan, shapes do not fit, or a spacing is not positive.
+        ValueError: If there is no scan, shapes or names do not fit, or a spacing is not positive.
 
     >>> rows, visible = torch.tensor([[1.0, 2.0], [4.0, 4.0]]), torch.ones(2, 2, dtype=torch.bool)
     >>> scores = surface_scores([(rows + torch.tensor([[0.0, 1.0], [0.5, 0.5]]), rows, visible, 4.0, "a")])
@@ -169,6 +169,8 @@ def _names(scans: Sequence[ScanPair], names: Sequence[str] | None) -> list[str]:
         raise ValueError(message("surface_scores", "scans", "hold at least one scan", "none"))
     numbers = [len(true) for _, true, *_ in scans]
     known = [str(i + 1) for i in range(numbers[0])] if names is None else list(names)
+    if OVERALL in known or len(set(known)) < len(known):
+        raise ValueError(message("surface_scores", "names", f"be distinct, none of them {OVERALL!r}", known))
     wrong = [(i, number) for i, number in enumerate(numbers) if number != len(known)]
     if wrong:
         got = f"{wrong[0][1]} in scan {wrong[0][0]}"

@@ -13,10 +13,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from heatpoint._checks import message
-from heatpoint.frames import FloatArray
+from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.report.curves import CURVE_COLORS, INK
 
-BoolArray = npt.NDArray[np.bool_]
 ENDINGS = (".png", ".svg", ".pdf")
 # Colours that stand out of a grey scan, for neighbouring surfaces as far apart as can be.
 SURFACE_COLORS = ("#56B4E9", "#E69F00", "#00C896", "#F0E442", "#E07BBA", "#FF6A3D")

@@ -59,6 +59,8 @@ class CloudDataset(Dataset[CloudExample]):
         data: How many points are read.
         augmentation: None for evaluation.
         seed: Of the run.
+        keep_keypoints: Whether the rows of keypoints are always among the points read, see `make_cloud_example`: where the
+            annotation is the target. Otherwise the choice of points would tell where the keypoints are.
         cache_megabytes: Clouds that were read are kept until they fill this; the rest is read again each time.
     """
 
@@ -69,12 +71,14 @@ class CloudDataset(Dataset[CloudExample]):
         *,
         augmentation: CloudAugmentation | None = None,
         seed: int = 0,
+        keep_keypoints: bool = False,
         cache_megabytes: float = 2048.0,
     ) -> None:
         self.found = found
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
+        self.keep_keypoints = keep_keypoints
         self.samples: list[Cloud] = list(found.samples)
         self._room = cache_megabytes * 2**20
 
@@ -92,7 +96,11 @@ class CloudDataset(Dataset[CloudExample]):
         epoch, index = item
         rng = numpy_generator(self.seed, AUGMENTATION, epoch, index) if self.augmentation else None
         return make_cloud_example(
-            self._read(index), num_points=self.data.num_points, augmentation=self.augmentation, rng=rng
+            self._read(index),
+            num_points=self.data.num_points,
+            augmentation=self.augmentation,
+            rng=rng,
+            keep_keypoints=self.keep_keypoints,
         )
 
     def _read(self, index: int) -> Cloud:
@@ -108,11 +116,16 @@ class CloudDataset(Dataset[CloudExample]):
 
 
 class CloudTask(Task):
-    """Keypoints in point clouds, validated by their mean distance in the cloud's own unit."""
+    """Keypoints in point clouds, validated by their mean distance in the cloud's own unit.
+
+    Attributes:
+        is_supervised: Whether the annotated keypoints are the target of training.
+    """
 
     name: ClassVar[str] = "cloud"
     counted: ClassVar[str] = "clouds"
     network: ClassVar[tuple[str, ...]] = ("grouping", "width", "centers")
+    is_supervised: ClassVar[bool] = True
 
     def read_split(self, data: CloudDataConfig, root: Path | None, split: str) -> CloudSet:
         """Reads one split of a set in `CLOUDS`, cut to the recipe's `limit`.
@@ -166,7 +179,13 @@ class CloudTask(Task):
     def dataset(self, found: Any, recipe: Recipe, *, is_training: bool) -> Examples:
         """Clouds in the unit sphere, kept in memory."""
         if is_training:
-            return CloudDataset(found, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed)
+            return CloudDataset(
+                found,
+                recipe.data,
+                augmentation=recipe.augmentation,
+                seed=recipe.seed,
+                keep_keypoints=self.is_supervised,
+            )
         return CloudDataset(found, recipe.data)
 
     def collate(self, examples: Sequence[Any]) -> CloudBatch:

@@ -25,7 +25,8 @@ from heatpoint.datasets import (
     synthetic_faces,
 )
 from heatpoint.datasets import Sample as FaceSample
-from heatpoint.datasets.sample import Body, _is_truncated
+from heatpoint.datasets.sample import Body
+from heatpoint.datasets.whole_files import is_truncated
 from heatpoint.recipes.config import DataConfig
 from heatpoint.training.normalizing import default_normalizer, distances
 from heatpoint.training.seeding import AUGMENTATION, numpy_generator
@@ -110,7 +111,7 @@ def check_samples(point_set: PointSet, data: DataConfig) -> None:
 
 def _check_file(path: Path) -> None:
     # Reading and looking at both ends takes a hundredth of decoding.
-    whole = path.is_file() and cv2.haveImageReader(str(path)) and not _is_truncated(path.read_bytes())
+    whole = path.is_file() and cv2.haveImageReader(str(path)) and not is_truncated(path.read_bytes())
     if not whole:
         load_image(path)  # Says what is wrong.
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from heatpoint._checks import message
-from heatpoint.datasets.sample import _is_truncated
 from heatpoint.datasets.scan import ScanSet, load_scan
+from heatpoint.datasets.whole_files import is_truncated
 from heatpoint.localizers import Localizer
 from heatpoint.models import SurfaceNet
 from heatpoint.recipes.config import Recipe
@@ -62,7 +62,7 @@ class ScanTask(Task):
             ValueError: If a scan is not whole, or no surface is visible anywhere in the set.
         """
         for path in dict.fromkeys(scan.image for scan in found.samples if isinstance(scan.image, Path)):
-            whole = path.is_file() and cv2.haveImageReader(str(path)) and not _is_truncated(path.read_bytes())
+            whole = path.is_file() and cv2.haveImageReader(str(path)) and not is_truncated(path.read_bytes())
             if not whole:
                 load_scan(path)  # Says what is wrong.
         if not any(scan.visible.any() for scan in found.samples):

@@ -37,6 +37,7 @@ class SkeletonTask(CloudTask):
 
     name: ClassVar[str] = "skeleton"
     network: ClassVar[tuple[str, ...]] = ("num_keypoints", "grouping", "width")
+    is_supervised: ClassVar[bool] = False
 
     def build_model(self, recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Support]:
         """The encoder with as many maps as the recipe asks for, whatever the set annotates; and a placeholder."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import message, one_of
-from heatpoint.cloud_frame import CloudFrame, turn_about
+from heatpoint.cloud_frame import CloudFrame, named_sphere, turn_about
 from heatpoint.datasets.cloud import Cloud, IndexArray, check_rows, load_cloud
 from heatpoint.frames import FloatArray
 
@@ -64,9 +64,11 @@ class CloudExample:
 
     Args:
         xyz: (N, 3) float32 points in the input.
-        points: (K, 3) float32 keypoints in the input; 0 where not visible. Where the set says which rows they are, exactly these.
+        points: (K, 3) float32 keypoints in the input; 0 where not visible. Where the set says which rows they are, and these
+            are kept, exactly these.
         visible: (K,) bool.
-        index: (K,) int64, the row of `xyz` at each keypoint: the one the set names, otherwise the nearest. 0 where not visible.
+        index: (K,) int64, the row of `xyz` at each keypoint: the one the set names, if rows of keypoints are kept, otherwise
+            the nearest. 0 where not visible.
         rows: (N,) int64, the row of the cloud's file that each row of `xyz` shows: with dropout some more than once.
         frame: Cloud to input, rotation, scale and shift included; jitter is not.
     """
@@ -87,12 +89,14 @@ def make_cloud_example(
     augmentation: CloudAugmentation | None = None,
     rng: np.random.Generator | None = None,
     xyz: FloatArray | None = None,
+    keep_keypoints: bool = True,
 ) -> CloudExample:
     """Normalises a cloud, takes `num_points` of its points and, in training, changes them at random.
 
-    The rows at which keypoints lie are always taken and never lost to dropout, so that every visible keypoint stays a row of
-    the input. Of a jittered cloud the target is the jittered row: that is where a map over the rows can be right. Keypoints
-    that are no rows move with the frame alone.
+    With `keep_keypoints` the rows at which keypoints lie are always taken and never lost to dropout, so that every visible
+    keypoint stays a row of the input. Of a jittered cloud the target is the jittered row: that is where a map over the rows can
+    be right. Keypoints that are no rows move with the frame alone. In evaluation the choice of points must not know the
+    labels: without `keep_keypoints` it is that of a cloud of which nothing is known, and keypoints stay where the set has them.
 
     Args:
         cloud: Points and keypoints.
@@ -101,6 +105,7 @@ def make_cloud_example(
         augmentation: None for evaluation.
         rng: Needed with `augmentation`; the same generator state gives the same example.
         xyz: The points of the cloud, if the caller keeps them; None reads them from the cloud.
+        keep_keypoints: True for training, False for evaluation.
 
     Raises:
         ValueError: If the cloud has fewer points than `num_points` or than keypoints, its points lie at one place, its
@@ -119,10 +124,11 @@ def make_cloud_example(
     if points is not cloud.xyz:
         # Points in a file could not be compared with the index when the cloud was made.
         check_rows("make_cloud_example", cloud, points)
-    frame = _normalizing(cloud, points) if normalization == "sphere" else CloudFrame.identity()
-    index, is_row = _keypoint_rows(cloud, points)
+    is_sphere = normalization == "sphere"
+    frame = named_sphere("make_cloud_example", points, cloud.key) if is_sphere else CloudFrame.identity()
     rows = np.arange(len(points), dtype=np.int64)
-    kept = np.unique(index[cloud.visible])
+    index = _keypoint_rows(cloud, points) if keep_keypoints else None
+    kept = rows[:0] if index is None else np.unique(index[cloud.visible])
     if num_points is not None and num_points < len(points):
         rows = _choose(rows, kept, num_points, rng or np.random.default_rng(0))
     noise: FloatArray = np.zeros((len(rows), 3))
@@ -132,8 +138,11 @@ def make_cloud_example(
         places = _drop(rows, kept, augmentation, rng)
         rows, noise = rows[places], noise[places]
     shown = frame.to_input(points[rows]) + noise
-    place = np.where(cloud.visible, _first_place(rows, index), 0)
-    targets = shown[place] if is_row else frame.to_input(cloud.points)
+    targets = frame.to_input(cloud.points)
+    found = _nearest(shown, targets) if index is None else _first_place(rows, index)
+    place = np.where(cloud.visible, found, 0)
+    if index is not None and cloud.index is not None:
+        targets = shown[place]
     return CloudExample(
         xyz=torch.from_numpy(shown.astype(np.float32)),
         points=torch.from_numpy(np.where(cloud.visible[:, None], targets, 0.0).astype(np.float32)),
@@ -159,22 +168,15 @@ def _check_number(cloud: Cloud, number: int, num_points: int | None) -> None:
         raise ValueError(message("make_cloud_example", "cloud", rule, f"{number} in {cloud.key}", remedy))
 
 
-def _normalizing(cloud: Cloud, points: FloatArray) -> CloudFrame:
-    try:
-        return CloudFrame.unit_sphere(points)
-    except ValueError:
-        rule = "hold finite points at two places or more"
-        raise ValueError(
-            message("make_cloud_example", "cloud", rule, f"{len(points)} that do not in {cloud.key}")
-        ) from None
+def _keypoint_rows(cloud: Cloud, points: FloatArray) -> IndexArray:
+    """The row of each keypoint: the one the set names, otherwise the nearest; 0 where not visible."""
+    return cloud.index if cloud.index is not None else np.where(cloud.visible, _nearest(points, cloud.points), 0)
 
 
-def _keypoint_rows(cloud: Cloud, points: FloatArray) -> tuple[IndexArray, bool]:
-    """The row of each keypoint, and whether the keypoints are these rows or only nearest to them."""
-    if cloud.index is not None:
-        return cloud.index, True
-    squares = ((points[None] - cloud.points[:, None]) ** 2).sum(axis=-1)
-    return np.where(cloud.visible, squares.argmin(axis=1), 0).astype(np.int64), False
+def _nearest(xyz: FloatArray, points: FloatArray) -> IndexArray:
+    """The first of the rows of `xyz` that are nearest to each point."""
+    squares = ((xyz[None] - points[:, None]) ** 2).sum(axis=-1)
+    return squares.argmin(axis=1).astype(np.int64)
 
 
 def _choose(rows: IndexArray, kept: IndexArray, num_points: int, rng: np.random.Generator) -> IndexArray:
