@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import message
+from heatpoint.chamfer import segment_ends
 from heatpoint.cloud_frame import named_sphere
 from heatpoint.datasets.cloud import Cloud, load_cloud
 from heatpoint.frames import FloatArray
@@ -222,7 +222,8 @@ class CloudPredictor:
         if self.trained.recipe.task != "skeleton":
             return self.trained.skeleton
         # The order in which the network emits the strengths.
-        return Skeleton(tuple(str(k) for k in range(number)), edges=tuple(combinations(range(number), 2)))
+        ends = segment_ends(number).T.tolist()
+        return Skeleton(tuple(str(k) for k in range(number)), edges=tuple((a, b) for a, b in ends))
 
     def _check_number(self, held: int, name: str) -> None:
         recipe = self.trained.recipe
