@@ -262,9 +262,14 @@ def test_error_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases: list[tuple[Any, str]] = [
         (
             tmp_path / "few.npy",
-            f"CloudPredictor: cloud must have at least as many points as the 4 keypoints, got 3 in {tmp_path}/few.npy.",
+            f"CloudPredictor: cloud must have at least as many points as the 4 keypoints, got 3 in {tmp_path}/few.npy. "
+            "Sample the shape more densely.",
         ),
-        (XYZ[:2], "CloudPredictor: cloud must have at least as many points as the 4 keypoints, got 2 in an array."),
+        (
+            XYZ[:2],
+            "CloudPredictor: cloud must have at least as many points as the 4 keypoints, got 2 in an array. "
+            "Sample the shape more densely.",
+        ),
         (
             str(tmp_path / "heap.npy"),
             "CloudPredictor: cloud must hold finite points at two places or more, "

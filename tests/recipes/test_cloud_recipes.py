@@ -67,7 +67,8 @@ def test_a_recipe_survives_json(name: str) -> None:
 def test_flags_are_the_fields() -> None:
     recipe = parse(["keypointnet_airplane-skeleton-soft_argmax", "--num-keypoints", "8", "--grouping", "single"])[1]
     assert (recipe.model.num_keypoints, recipe.model.grouping) == (8, "single")
-    recipe = parse(["synthetic_tables-log_score", "--num-points", "512", "--width", "0.5", "--by-heart"])[1]
+    by_heart = ("--by-heart", "--validation-fraction", "0")
+    recipe = parse(["synthetic_tables-log_score", "--num-points", "512", "--width", "0.5", *by_heart])[1]
     assert (recipe.data.num_points, recipe.model.width, recipe.data.by_heart) == (512, 0.5, True)
     recipe = parse(["keypointnet_airplane-soft_argmax", "--rotation-deg", "20", "--dropout", "0.3"])[1]
     assert (recipe.augmentation.rotation_deg, recipe.augmentation.dropout) == (20, 0.3)

@@ -14,6 +14,7 @@ from heatpoint.recipes.changes import changed
 from heatpoint.tables import Filled, Table, fill, filling, load_table, plan
 from heatpoint.tables.printing import missing, to_dict, to_markdown
 from heatpoint.tables.table import Cell, table_from_dict
+from keypointnet_root import SYNSET, make_root
 
 SILENT = Console(quiet=True)
 VALUES = {
@@ -121,3 +122,19 @@ def test_published_values_stand_where_the_paper_has_them(number: int, row: str, 
     cell = load_table(f"sampling-argmax/{number}").cell(row, column)
     assert cell is not None
     assert cell.published == value
+
+
+def test_a_part_of_a_set_that_is_too_small_empties_its_own_cells_only(tmp_path: Path) -> None:
+    root = make_root(tmp_path, file="mug.json")
+    (root / "splits" / "test.txt").write_text(f"{SYNSET}-cc")
+    values = {**VALUES, "rows": [{"name": "soft", "recipe": "*-soft_argmax"}], "published": [[1.0, 2.0, 1.5]]}
+    values["columns"] = [{"name": "Mug", "of": "keypointnet_mug"}, {"name": "Cap", "of": "keypointnet_cap"}]
+    values["published"] = [[1.0, 2.0]]
+    table = table_from_dict("t/1", values, scale="paper")
+    filled = fill(table, seeds=(0,), out=tmp_path / "out", data_root=tmp_path, console=SILENT)
+    assert filled[("soft", "Mug")] == Filled(
+        missing="keypointnet_mug here is too small a part of the set. train: validation_fraction must leave at least one of the "
+        "clouds to train on and one to validate with, got 2 and 0. Change it, or --limit."
+    )
+    assert "cap" in filled[("soft", "Cap")].missing
+    assert not list((tmp_path / "out").rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Keypoints of point clouds end to end: train, resume, evaluate, save, load; distances in the cloud's own unit."""
+"""Keypoints of point clouds end to end: train, evaluate, save, load; distances in the cloud's own unit."""
 
 from __future__ import annotations
 
@@ -76,6 +76,11 @@ def test_evaluating_again_gives_the_same(run: Any) -> None:
     fewer = evaluate(run.paths["best"], limit=4)
     assert fewer["num_images"] == 4
     assert fewer["samples"] != run.scores["samples"]
+    # The numbers say which support and which reading they are of.
+    assert set(again["decoders"]) == {"recipe", "argmax"}
+    assert "Points((96, 3))" in again["decoders"]["recipe"]
+    with pytest.raises(ValueError, match="evaluate: --flip-test must be given for images and scans only, got point cl"):
+        evaluate(run.paths["best"], flip_test=True)
 
 
 def test_the_same_seed_gives_the_same_weights(run: Any, tmp_path: Path) -> None:
@@ -89,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights(run: Any, tmp_path: Path) -> None:
 def test_stored_weights_know_their_task(run: Any) -> None:
     trained = load_weights(run.paths["best"])
     assert trained.recipe == tiny("log_score")
-    assert trained.localizer.grid.shape == placeholder().shape
+    assert trained.localizer.grid.shape == (96,)
     assert trained.skeleton == few().skeleton
 
 
@@ -199,7 +204,7 @@ def test_validation_measures_in_the_clouds_own_unit() -> None:
     for given in (found, large):
         data = TASK.dataset(given, recipe, is_training=False)
         batch = TASK.collate([data[0, index] for index in range(4)])
-        errors = TASK.validation_errors(Certain(), make_localizer("soft_argmax", placeholder()), batch, recipe)
+        errors = TASK.validation_errors(Certain(), make_localizer("soft_argmax", placeholder(16)), batch, recipe)
         for index, cloud in enumerate(given.samples):
             example = data[0, index]
             shown = example.frame.to_cloud(example.xyz[rows].numpy().astype(float))
@@ -247,6 +252,13 @@ def test_what_cannot_be_trained_on_is_said_before_training(tmp_path: Path) -> No
     blind = tuple(replace(cloud, visible=np.zeros_like(cloud.visible)) for cloud in found.samples)
     with pytest.raises(ValueError, match="train: dataset must have a keypoint in some cloud"):
         TASK.check_samples(replace(found, samples=blind), tiny().data)
+    with pytest.raises(
+        ValueError, match="validation_fraction must be 0 for learning by heart, which holds nothing out"
+    ):
+        replace(tiny().data, by_heart=True)
+    by_heart = tiny("soft_argmax", "--by-heart", "--validation-fraction", "0")
+    with pytest.raises(ValueError, match="read_split: split must be one of train, test, all, got 'nonsense'"):
+        TASK.read_split(by_heart.data, None, "nonsense")
     with pytest.raises(ValueError, match="read_split: dataset must be one of .*got 'synthetic_sofas'"):
         TASK.read_split(replace(recipe.data, dataset="synthetic_sofas"), None, "train")
 
@@ -289,7 +301,7 @@ def test_a_localizer_over_a_batch_reads_each_cloud_by_its_own_points() -> None:
     xyz = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(1))
     logits = torch.full((2, 4, 9), -1e4)
     logits[:, :, 5] = 0.0
-    located = over(make_localizer("soft_argmax", placeholder()), xyz).locate(logits)
+    located = over(make_localizer("soft_argmax", placeholder(16)), xyz).locate(logits)
     torch.testing.assert_close(located.points, xyz[:, None, 5].expand(2, 4, 3))
 
 

@@ -23,6 +23,8 @@ ARGUMENTS = [
     *("synthetic-sampling_argmax", "--limit", "40", "--input", "32", "--batch-size", "8", "--epochs", "5"),
     *("--milestones", "0.4", "0.8", "--seed", "3", "--validation-fraction", "0.2"),
 ]
+SMALL = ("--limit", "8", "--validation-fraction", "0.25", "--option", "num_samples=2")
+CLOUD = ("--num-points", "96", "--width", "0.1", "--batch-size", "3")
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -78,12 +80,22 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert not list(killed.glob(".*.partial"))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["synthetic-sampling_argmax", *ARGUMENTS[1:], "--limit", "20"],
+        ["oct-synthetic-sampling_argmax_gaussian", *SMALL, "--input", "32", "64", "--batch-size", "2"],
+        ["synthetic_chairs-sampling_argmax", *SMALL, *CLOUD, "--dropout", "0.3"],
+        ["synthetic_chairs-skeleton-sampling_argmax", *SMALL, *CLOUD, "--num-keypoints", "4", "--points-per-edge", "3"],
+    ],
+    ids=["image", "scan", "cloud", "skeleton"],
+)
 def test_stopped_between_epochs_and_resumed_equals_uninterrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from heatpoint.training.checkpoints import RunFiles
 
-    _, recipe = parse(["synthetic-sampling_argmax", *ARGUMENTS[1:], "--epochs", "3", "--limit", "20"])
+    _, recipe = parse([*arguments, "--epochs", "3"])
     fit(recipe, out=tmp_path / "whole", console=SILENT)
 
     def stop_after_two(self: RunFiles, trainer: object, module: object) -> None:

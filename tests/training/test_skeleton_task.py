@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,13 +126,13 @@ def test_the_regularizers_by_hand() -> None:
     xyz, logits = some_maps()
     weights = logits.softmax(dim=-1)
     options = OPTIONS["soft_argmax_variance"]
-    penalty = shape_penalty(make_localizer("soft_argmax_variance", placeholder(), **options), logits, xyz)
+    penalty = shape_penalty(make_localizer("soft_argmax_variance", placeholder(16), **options), logits, xyz)
     for b in range(2):
         for k in range(5):
             mean = sum(weights[b, k, n] * xyz[b, n] for n in range(7))
             spread = sum(weights[b, k, n] * (xyz[b, n] - mean).square().sum() for n in range(7))
             assert penalty[b, k].item() == pytest.approx((spread.item() - 4 * 0.01**2) ** 2, rel=1e-9)
-    js = shape_penalty(make_localizer("soft_argmax_js", placeholder(), **OPTIONS["soft_argmax_js"]), logits, xyz)
+    js = shape_penalty(make_localizer("soft_argmax_js", placeholder(16), **OPTIONS["soft_argmax_js"]), logits, xyz)
     for b in range(2):
         for k in range(5):
             mean = weights[b, k] @ xyz[b]
@@ -138,17 +140,17 @@ def test_the_regularizers_by_hand() -> None:
             middle = (weights[b, k] + near) / 2
             halves = [0.5 * torch.special.xlogy(p, p / middle).sum() for p in (weights[b, k], near)]
             assert js[b, k].item() == pytest.approx(0.01 * sum(halves).item(), rel=1e-6)
-    assert shape_penalty(make_localizer("soft_argmax", placeholder()), logits, xyz).abs().max() == 0
+    assert shape_penalty(make_localizer("soft_argmax", placeholder(16)), logits, xyz).abs().max() == 0
 
 
 def test_draws_follow_the_temperature_and_the_others_are_means() -> None:
     xyz, logits = some_maps()
     mean = logits.softmax(dim=-1) @ xyz
     for name in WITHOUT_TARGET[:3]:
-        localizer = make_localizer(name, placeholder(), **OPTIONS[name])
+        localizer = make_localizer(name, placeholder(16), **OPTIONS[name])
         points = drawn_points(localizer, logits, xyz, progress=0.0, generator=None)
         torch.testing.assert_close(points, mean[None])
-    localizer = make_localizer("sampling_argmax", placeholder(), basis=None, num_samples=3000, temperature=0.01)
+    localizer = make_localizer("sampling_argmax", placeholder(16), basis=None, num_samples=3000, temperature=0.01)
     points = drawn_points(localizer, logits, xyz, progress=0.0, generator=torch.Generator().manual_seed(0))
     # Nearly exact draws: each lies on a point of its cloud, and their mean within five standard errors of the map's.
     nearest = torch.cdist(points, xyz.expand(3000, -1, -1, -1)).amin(dim=-1)
@@ -196,3 +198,22 @@ def test_alignment_by_hand() -> None:
     turned[0] = turned[0].roll(1, dims=0)
     scores = alignment_scores({"a": Located(turned, exact.confidence)}, found)["a"]["das"]
     assert scores["forward"] == pytest.approx(5 / 9)
+
+
+def test_one_cloud_agrees_with_nothing(run: Any) -> None:
+    rule = "evaluate: clouds must hold at least two clouds, and annotated keypoints, for keypoints to agree with, got"
+    with pytest.raises(ValueError, match=rule):
+        evaluate(run.paths["best"], limit=1)
+    found = few(3)
+    blind = tuple(replace(cloud, visible=np.zeros_like(cloud.visible)) for cloud in found.samples)
+    with pytest.raises(ValueError, match=rule):
+        evaluate(run.paths["best"], point_set=replace(found, samples=blind))
+
+
+def test_clouds_without_annotations_are_trained_on(tmp_path: Path) -> None:
+    found = few(5)
+    blind = tuple(replace(cloud, visible=np.zeros_like(cloud.visible)) for cloud in found.samples)
+    result = fit(
+        tiny("soft_argmax", "--test-split", ""), train=replace(found, samples=blind), out=tmp_path / "r", console=SILENT
+    )
+    assert result.paths["best"].is_file()

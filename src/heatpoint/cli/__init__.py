@@ -25,7 +25,10 @@ VERBS = {
         "write a skeleton file from labels, or show one: heatpoint skeleton init labels.json --out FILE",
     ),
     "table": ("table", "a table of the papers, measured beside published: heatpoint table list"),
-    "predict": ("predict", "locate points in photographs: heatpoint predict MODEL IMAGE…"),
+    "predict": (
+        "predict",
+        "locate points in images, surfaces in scans, keypoints in clouds: heatpoint predict MODEL FILE…",
+    ),
 }
 USER_ERRORS = (ValueError, TypeError, OSError)
 

@@ -11,6 +11,11 @@ LEGEND = (
 )
 
 
+def legend(row: dict[str, Any]) -> str:
+    """What the headings mean: the same for all rows."""
+    return LEGEND
+
+
 def columns(first_row: dict[str, Any]) -> list[str]:
     """Headers of the table: errors under every normaliser, what is read from their distribution, correlations."""
     headers = [f"NME %\n{name}" for name in first_row["nme"]]

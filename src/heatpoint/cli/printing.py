@@ -12,7 +12,7 @@ from rich.table import Table
 from heatpoint._checks import message
 from heatpoint.training.tasks import get_task
 
-# Task -> the module that says what its scores look like: columns, numbers, more, LEGEND.
+# Task -> the module that says what its scores look like: columns, numbers, more, legend.
 SHOWN = {"image": "image_scores", "scan": "scan_scores", "cloud": "cloud_scores", "skeleton": "cloud_scores"}
 
 
@@ -42,12 +42,10 @@ def print_scores(found: dict[str, Any], console: Console) -> None:
     for decoder, row in scores.items():
         table.add_row(decoder, *shown.numbers(row))
     console.print(table)
-    legend = getattr(shown, "LEGEND", "")
     for decoder, row in scores.items():
         for line in shown.more(row, found):
             console.print(f"{decoder}: {line}", markup=False, highlight=False, soft_wrap=True)
-    if legend:
-        console.print(legend, highlight=False, soft_wrap=True)
+    console.print(shown.legend(first), highlight=False, soft_wrap=True)
     console.print(_protocol(found), highlight=False, soft_wrap=True)
 
 

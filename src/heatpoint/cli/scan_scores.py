@@ -11,6 +11,11 @@ LEGEND = (
 )
 
 
+def legend(row: dict[str, Any]) -> str:
+    """What the headings mean: the same for all rows."""
+    return LEGEND
+
+
 def columns(first_row: dict[str, Any]) -> list[str]:
     r"""Headers: the error of each surface and of all, its two deviations, and what confidence and bands are worth.
 

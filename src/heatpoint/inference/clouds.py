@@ -13,7 +13,7 @@ from torch import Tensor
 
 from heatpoint._checks import message
 from heatpoint.chamfer import segment_ends
-from heatpoint.cloud_frame import named_sphere
+from heatpoint.cloud_frame import CloudFrame, named_sphere
 from heatpoint.datasets.cloud import Cloud, load_cloud
 from heatpoint.frames import FloatArray
 from heatpoint.skeleton import Skeleton
@@ -184,10 +184,8 @@ class CloudPredictor:
             ValueError: If the cloud cannot be read, has fewer points than there are keypoints, or lies at one place; or if the
                 network's points are not finite.
         """
-        xyz = load_cloud(source)
+        xyz, frame = self._read(source)
         name = _name_of(source)
-        self._check_number(len(xyz), name or ARRAY)
-        frame = named_sphere("CloudPredictor", xyz, name or ARRAY)
         shown = _rows_shown(len(xyz), self.trained.recipe.data.num_points)
         cells = torch.from_numpy(frame.to_input(xyz[shown])).float()[None].to(self.device)
         logits, strengths = self._maps(cells)
@@ -211,6 +209,21 @@ class CloudPredictor:
             source=name,
         )
 
+    def check(self, source: CloudSource) -> None:
+        """Reads a cloud, and raises what a call would raise."""
+        self._read(source)
+
+    def _read(self, source: CloudSource) -> tuple[FloatArray, CloudFrame]:
+        """The cloud, and its frame in the unit sphere."""
+        xyz, name = load_cloud(source), _name_of(source) or ARRAY
+        recipe = self.trained.recipe
+        number = recipe.model.num_keypoints if recipe.task == "skeleton" else self.trained.skeleton.num_points
+        if len(xyz) < number:
+            rule = f"have at least as many points as the {number} keypoints"
+            remedy = "Sample the shape more densely."
+            raise ValueError(message("CloudPredictor", "cloud", rule, f"{len(xyz)} in {name}", remedy))
+        return xyz, named_sphere("CloudPredictor", xyz, name)
+
     @torch.no_grad()
     def _maps(self, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.trained.recipe.task == "skeleton":
@@ -224,13 +237,6 @@ class CloudPredictor:
         # The order in which the network emits the strengths.
         ends = segment_ends(number).T.tolist()
         return Skeleton(tuple(str(k) for k in range(number)), edges=tuple((a, b) for a, b in ends))
-
-    def _check_number(self, held: int, name: str) -> None:
-        recipe = self.trained.recipe
-        number = recipe.model.num_keypoints if recipe.task == "skeleton" else self.trained.skeleton.num_points
-        if held < number:
-            rule = f"have at least as many points as the {number} keypoints"
-            raise ValueError(message("CloudPredictor", "cloud", rule, f"{held} in {name}"))
 
 
 def _rows_shown(number: int, num_points: int) -> npt.NDArray[np.int64]:

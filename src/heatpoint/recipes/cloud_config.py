@@ -35,6 +35,14 @@ class CloudDataConfig:
         name, fraction = type(self).__name__, self.validation_fraction
         _require(name, "num_points", self.num_points >= 16, "be at least 16", self.num_points)
         _require(name, "validation_fraction", 0 <= fraction < 1, "be from 0 to below 1", fraction)
+        if self.by_heart:
+            _require(
+                name,
+                "validation_fraction",
+                not fraction,
+                "be 0 for learning by heart, which holds nothing out",
+                fraction,
+            )
         _require(name, "limit", self.limit >= 0, "be at least 0", self.limit)
         _require(name, "train_limit", self.train_limit >= 0, "be at least 0", self.train_limit)
 

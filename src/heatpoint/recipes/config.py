@@ -107,9 +107,9 @@ class OptimizationConfig:
     """Adam, and a learning rate that falls at milestones."""
 
     epochs: int = 150
-    """Passes over the training images."""
+    """Passes over the training set."""
     batch_size: int = 16
-    """Images per step and device."""
+    """Samples per step and device."""
     learning_rate: float = 1e-3
     """Of Adam, at the start."""
     milestones: tuple[float, ...] = (0.4, 0.8)
@@ -201,8 +201,9 @@ class Recipe:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON would hold it."""
-        found: dict[str, Any] = _plain({"task": self.task, **dataclasses.asdict(self)})
+        """The recipe as JSON would hold it; its task is named where it is not images, as it was not before there were others."""
+        named = {} if self.task == DataConfig.task else {"task": self.task}
+        found: dict[str, Any] = _plain({**named, **dataclasses.asdict(self)})
         return found
 
     @classmethod

@@ -20,6 +20,7 @@ from heatpoint.training import Machine, evaluate, fit
 from heatpoint.training.evaluation import OWN, SCORING
 from heatpoint.training.files import write_json
 from heatpoint.training.machine import is_first_process
+from heatpoint.training.sets import hold_out
 from heatpoint.training.tasks import task_of
 from heatpoint.training.weights import read_header
 
@@ -155,13 +156,19 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
 
 def _missing_data(recipe: Recipe, data_root: Path | None) -> str:
     """What the recipe's data lack, in the words of their reader, which say where to get them and how the folder must look."""
-    read_split = task_of(recipe).read_split
+    task = task_of(recipe)
+    read_split = task.read_split
     try:
-        for split in dict.fromkeys(("train", recipe.data.test_split)):
-            if split:
-                read_split(recipe.data, data_root, split)
+        found = {
+            split: read_split(recipe.data, data_root, split) for split in ("train", recipe.data.test_split) if split
+        }
         if getattr(recipe.data, "mixed_dataset", ""):
             read_split(replace(recipe.data, dataset=recipe.data.mixed_dataset), data_root, "train")
     except FileNotFoundError as error:
         return str(error)
+    try:
+        # A part of a set, as for trying things out, may be too small for the published setting.
+        hold_out(found["train"], recipe.data.validation_fraction, counted=task.counted)
+    except ValueError as error:
+        return f"{recipe.data.dataset} here is too small a part of the set. {error}"
     return ""

@@ -32,6 +32,7 @@ from heatpoint.transforms.clouds import CloudAugmentation, CloudExample, make_cl
 
 # What the names of sets begin with that need no files; the plural of a category follows.
 RENDERED = "synthetic_"
+BY_HEART_SPLITS = ("train", "test", "all")  # Each of them is all that was learnt by heart.
 ARGMAX = "argmax"  # The reading that is scored beside the recipe's own.
 
 
@@ -137,6 +138,7 @@ class CloudTask(Task):
         one_of("read_split", "dataset", data.dataset, CLOUDS)
         is_rendered = data.dataset.startswith(RENDERED)
         if data.by_heart:
+            one_of("read_split", "split", split, BY_HEART_SPLITS)
             split = "train" if is_rendered else "all"
         if is_rendered and data.limit:
             category = data.dataset.removeprefix(RENDERED).removesuffix("s")
@@ -157,11 +159,12 @@ class CloudTask(Task):
 
         Raises:
             FileNotFoundError: If a cloud is missing.
-            ValueError: If a cloud is not whole or has too few points, or no keypoint is visible anywhere in the set.
+            ValueError: If a cloud is not whole or has too few points, or no keypoint that is to be learnt is visible anywhere
+                in the set.
         """
         for cloud in found.samples:
             make_cloud_example(cloud, num_points=data.num_points)
-        if len(found) and not any(cloud.visible.any() for cloud in found.samples):
+        if self.is_supervised and len(found) and not any(cloud.visible.any() for cloud in found.samples):
             raise ValueError(message("train", "dataset", "have a keypoint in some cloud", repr(found)))
 
     def build_model(self, recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Support]:
@@ -174,7 +177,7 @@ class CloudTask(Task):
             centers=given.centers or None,
             dropout=given.head_dropout,
         )
-        return model, placeholder()
+        return model, placeholder(recipe.data.num_points)
 
     def dataset(self, found: Any, recipe: Recipe, *, is_training: bool) -> Examples:
         """Clouds in the unit sphere, kept in memory."""
@@ -241,23 +244,37 @@ class CloudTask(Task):
         workers: int,
         device: str,
     ) -> dict[str, Any]:
-        """See `keypoint_scores`; the maps are read once more by their largest value."""
+        """See `keypoint_scores`; the maps are read once more by their largest value.
+
+        Raises:
+            ValueError: If a flip test is asked for.
+        """
+        refuse_flip(flip_test)
         readings = {**localizers, ARGMAX: replace(trained.localizer, readout=ARGMAX)}
         located = locate_clouds(self, trained, readings, found, batch_size=batch_size, workers=workers, device=device)
-        return {"scores": keypoint_scores(located, found)}
+        return {"scores": keypoint_scores(located, found), "decoders": {k: repr(v) for k, v in readings.items()}}
 
     def protocol(self, recipe: Recipe, skeleton: Skeleton, found: Any, *, flip_test: bool | None) -> dict[str, Any]:
         """See `protocol_of` and `pck_protocol`."""
         return {**protocol_of(recipe, found), **pck_protocol()}
 
 
-def placeholder() -> Points:
+def refuse_flip(flip_test: bool | None) -> None:
+    """Raises ValueError if a flip test is asked for."""
+    if flip_test:
+        remedy = "Leave it out."
+        raise ValueError(
+            message("evaluate", "--flip-test", "be given for images and scans only", "point clouds", remedy)
+        )
+
+
+def placeholder(num_points: int) -> Points:
     """The support that a localizer is made on before there is a cloud.
 
-    >>> placeholder().shape
+    >>> placeholder(16).shape
     (16,)
     """
-    return Points(torch.zeros(16, 3))
+    return Points(torch.zeros(num_points, 3))
 
 
 def over(localizer: Localizer, xyz: Tensor) -> Localizer:

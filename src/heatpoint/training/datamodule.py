@@ -39,6 +39,7 @@ class PointDataModule(lightning.LightningDataModule):
         self.workers = workers
         self.train_set = train_set
         self.task = task_of(recipe)
+        self.facts = self.task.facts(recipe, train_set, validation_set)
         self.mixed_data = None if mixed_set is None else self.task.second_dataset(mixed_set, recipe)
         self.train_data = self.task.dataset(train_set, recipe, is_training=True)
         self.validation_data: Examples | None = None
@@ -68,14 +69,14 @@ class PointDataModule(lightning.LightningDataModule):
             sampler = MixedSampler(*numbers, batch_size=size, seed=self.recipe.seed, rank=rank, world_size=world_size)
         # Lightning asks worker processes for the first batches of a resumed run before it names the epoch to the sampler.
         sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
-        # A last batch of one image has no batch statistics: it is left out wherever a whole batch remains.
+        # A last batch of one sample has no batch statistics: it is left out wherever a whole batch remains.
         whole = len(sampler) >= size
         return make_loader(
             dataset, sampler, collate=self.task.collate, batch_size=size, workers=self.workers, drop_last=whole
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every process validates on all held-out images: the set is small, and the mean is the same for all."""
+        """Every process validates on all held-out samples: the set is small, and the mean is the same for all."""
         if self.validation_data is None:
             raise ValueError("PointDataModule: validation_set must hold a sample to validate with, got none.")
         sampler = EpochSampler(len(self.validation_data), seed=self.recipe.seed, shuffle=False)

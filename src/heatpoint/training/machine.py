@@ -18,7 +18,7 @@ class Machine:
     """Processes, precision and devices."""
 
     workers: int = 0
-    """Processes that prepare images. 0: the training process itself."""
+    """Processes that prepare samples. 0: the training process itself."""
     precision: str = "32-true"
     """32-true, 16-mixed or bf16-mixed. Coordinates are float32 in each."""
     accelerator: str = "auto"

@@ -48,9 +48,17 @@ def drawn(found: AnySet, number: int, *, seed: int = 0) -> AnySet:
     return some
 
 
-def hold_out(found: AnySet, fraction: float) -> tuple[AnySet, AnySet]:
-    """Splits a set into training and validation, the same way for every seed; samples of one group stay together."""
+def hold_out(found: AnySet, fraction: float, *, counted: str = "samples") -> tuple[AnySet, AnySet]:
+    """Splits a set into training and validation, the same way for every seed; samples of one group stay together.
+
+    Raises:
+        ValueError: If a part that is wanted stays empty; `counted` is what samples are called.
+    """
     kept, held = grouped_split(found.samples, fraction=fraction, seed=HOLD_OUT_SEED)
+    if not kept or (fraction > 0 and not held):
+        rule = f"leave at least one of the {counted} to train on and one to validate with"
+        got = f"{len(kept)} and {len(held)}"
+        raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
     return replace(found, samples=kept), replace(found, samples=held, split="validation")
 
 

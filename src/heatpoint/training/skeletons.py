@@ -20,7 +20,7 @@ from heatpoint.sampling import make_schedule, sampling_argmax
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Points, Support
 from heatpoint.training.cloud_scores import alignment_scores, protocol_of
-from heatpoint.training.clouds import ARGMAX, CloudBatch, CloudTask, locate_clouds, over, placeholder
+from heatpoint.training.clouds import ARGMAX, CloudBatch, CloudTask, locate_clouds, over, placeholder, refuse_flip
 from heatpoint.training.task import Monitor
 from heatpoint.training.weights import Trained
 
@@ -45,7 +45,7 @@ class SkeletonTask(CloudTask):
         model = SkeletonMerger(
             given.num_keypoints, grouping=given.grouping, width=given.width, dropout=given.head_dropout
         )
-        return model, placeholder()
+        return model, placeholder(recipe.data.num_points)
 
     def check_localizer(self, recipe: Recipe, localizer: Localizer) -> None:
         """Raises ValueError for a localizer whose loss needs a target."""
@@ -104,10 +104,18 @@ class SkeletonTask(CloudTask):
         workers: int,
         device: str,
     ) -> dict[str, Any]:
-        """The dual alignment score, see `alignment_scores`; the maps are read once more by their largest value."""
+        """The dual alignment score, see `alignment_scores`; the maps are read once more by their largest value.
+
+        Raises:
+            ValueError: If there are no two clouds that could agree, none has a keypoint, or a flip test is asked for.
+        """
+        refuse_flip(flip_test)
+        if len(found) < 2 or not any(cloud.visible.any() for cloud in found.samples):
+            rule = "hold at least two clouds, and annotated keypoints, for keypoints to agree with"
+            raise ValueError(message("evaluate", "clouds", rule, repr(found)))
         readings = {**localizers, ARGMAX: replace(trained.localizer, readout=ARGMAX)}
         located = locate_clouds(self, trained, readings, found, batch_size=batch_size, workers=workers, device=device)
-        return {"scores": alignment_scores(located, found)}
+        return {"scores": alignment_scores(located, found), "decoders": {k: repr(v) for k, v in readings.items()}}
 
     def protocol(self, recipe: Recipe, skeleton: Skeleton, found: Any, *, flip_test: bool | None) -> dict[str, Any]:
         """See `protocol_of`; and how many keypoints were looked for."""
