@@ -257,7 +257,7 @@ def test_what_cannot_be_trained_on_is_said_before_training(tmp_path: Path) -> No
     ):
         replace(tiny().data, by_heart=True)
     by_heart = tiny("soft_argmax", "--by-heart", "--validation-fraction", "0")
-    with pytest.raises(ValueError, match="read_split: split must be one of train, test, all, got 'nonsense'"):
+    with pytest.raises(ValueError, match="read_split: split must be one of all, test, train, got 'nonsense'"):
         TASK.read_split(by_heart.data, None, "nonsense")
     with pytest.raises(ValueError, match="read_split: dataset must be one of .*got 'synthetic_sofas'"):
         TASK.read_split(replace(recipe.data, dataset="synthetic_sofas"), None, "train")
