@@ -78,6 +78,7 @@ def test_every_scan_of_a_volume_is_predicted_with_its_own_spacing(scan_model: Pa
     assert main(["predict", str(scan_model), str(volume), "--out", str(out)]) == 0
     found = json.loads((out / "eye.json").read_text())["predictions"]
     assert [item["axial_um"] for item in found] == pytest.approx([4.1] * 3)
+    assert [item["lateral_um"] for item in found] == pytest.approx([5.7] * 3)
     assert len({json.dumps(item["rows"]) for item in found}) == 3
     assert sorted(path.name for path in out.glob("*.surfaces.png")) == [f"eye.00{i}.surfaces.png" for i in range(3)]
 
@@ -134,6 +135,22 @@ def test_mistakes_are_one_line_and_leave_nothing(
     capsys.readouterr()
     assert text in told(capsys, "predict", str(model), str(path), *flags, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_spacing_of_the_scans_scored_is_told_on_the_command_line(
+    scan_model: Path, cloud_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", str(scan_model), "--limit", "3", "--axial-um", "9", "--out", str(out)]) == 0
+    scores = json.loads(out.read_text())["scores"]["recipe"]
+    # Rendered scans have a spacing of their own; `test_a_spacing_in_testing_changes_micrometres_alone` has others.
+    assert scores["mad_um"]["overall"] == pytest.approx(3.87 * scores["mad_px"]["overall"])
+    capsys.readouterr()
+    text = "evaluate: --axial-um must be left out for a model of a task 'cloud', got 9.0"
+    assert text in told(capsys, "evaluate", str(cloud_model), "--axial-um", "9")
+    for wrong in ("0", "nan"):
+        text = "evaluate: --axial-um must be greater than 0, got"
+        assert text in told(capsys, "evaluate", str(scan_model), "--axial-um", wrong)
 
 
 def test_predictors_refuse_weights_of_another_kind(scan_model: Path, cloud_model: Path) -> None:

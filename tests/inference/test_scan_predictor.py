@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from heatpoint.datasets import VolSlice
 from heatpoint.datasets.scan import Scan
 from heatpoint.inference.scans import ScanPrediction, ScanPredictor
 from heatpoint.localizers import make_localizer
@@ -21,6 +22,7 @@ from heatpoint.recipes.changes import changed
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
 from heatpoint.training.weights import Trained, make_header, save_weights
+from spectralis import write_vol
 
 SKELETON = Skeleton(("top", "middle", "bottom"))
 HEIGHT, WIDTH = 60, 34
@@ -113,6 +115,27 @@ def test_sources_and_spacings(tmp_path: Path) -> None:
     assert predictor()(scan, axial_um=2.0).axial_um == 2.0
     assert predictor(data__axial_um=5.0)(picture()).axial_um == 5.0
     np.testing.assert_allclose(from_file.layer_thickness(), np.diff(from_file.rows, axis=0))
+    for wrong in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"ScanPredictor: axial_um must be greater than 0, got {wrong}"):
+            predictor()(picture(), axial_um=wrong)
+
+
+def test_a_slice_of_a_volume_brings_its_spacings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heatpoint.transforms import scans
+
+    path = write_vol(tmp_path / "eye.vol", picture()[None] ** 4, scale_mm=(0.0057, 0.12, 0.0041))
+    found = predictor()(VolSlice(path, 0))
+    np.testing.assert_allclose(found.rows, surfaces(), atol=1e-2)
+    assert (found.axial_um, found.lateral_um) == pytest.approx((4.1, 5.7))
+    assert (found.unit, found.source) == ("µm", f"{path} B-scan 0")
+    assert predictor()(VolSlice(path, 0), axial_um=2.0).axial_um == 2.0
+    spacings = []
+    line = np.full(WIDTH, 30.0)
+    monkeypatch.setattr(scans, "flattening_rows", lambda image, *, axial_um: spacings.append(axial_um) or line)
+    flattened = predictor(data__flatten=True, data__axial_um=5.0)
+    for source in (VolSlice(path, 0), picture()):
+        flattened(source, axial_um=2.0)
+    assert spacings == pytest.approx([4.1, 5.0])
 
 
 def test_a_prediction_is_plain_json_and_two_pictures(tmp_path: Path) -> None:

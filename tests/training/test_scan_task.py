@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from heatpoint.cli.scan_scores import columns, more, numbers
 from heatpoint.cli.train import parse
-from heatpoint.datasets import synthetic_scans
+from heatpoint.datasets import synthetic_clouds, synthetic_scans
 from heatpoint.datasets.scan import Scan, ScanSet
 from heatpoint.inference.scans import ScanPredictor
 from heatpoint.localizers import make_localizer
@@ -26,12 +26,13 @@ from heatpoint.recipes.scan_config import ScanDataConfig
 from heatpoint.scan_frame import ScanFrame
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Grid
-from heatpoint.training import evaluate, fit
-from heatpoint.training.scan_data import ScanBatch, ScanDataset, read_scans, with_spacing
+from heatpoint.training import Trained, evaluate, fit, read_header
+from heatpoint.training.scan_data import ScanBatch, ScanDataset, read_scans, stored_spacing, with_spacing
 from heatpoint.training.scan_losses import label_loss, label_maps
 from heatpoint.training.scan_scores import scores_of_surfaces
 from heatpoint.training.surfaces import ScanFound, Surfaces, locate_surfaces, located_rows, to_scan
 from heatpoint.training.tasks import get_task
+from heatpoint.transforms.scans import flattening_rows
 from runs import SILENT
 
 TASK: Any = get_task("scan")
@@ -292,6 +293,89 @@ def test_a_spacing_of_ones_own_fills_what_the_files_leave_open() -> None:
     assert TASK.fingerprint(scans) == TASK.fingerprint(scan_set())
     protocol = TASK.protocol(tiny(), scans.skeleton, known, flip_test=None)
     assert protocol["axial_um"] == [2.0, None]
+
+
+def spaced(scans: ScanSet, *spacings: float | None) -> ScanSet:
+    pairs = zip(scans.samples, spacings, strict=True)
+    return replace(scans, samples=tuple(replace(scan, axial_um=um) for scan, um in pairs))
+
+
+def test_weights_say_by_which_spacing_their_scans_were_flattened() -> None:
+    recipe = tiny()
+    open_, known = scan_set(), spaced(scan_set(), 2.0, 5.0, 3.0)
+    none = spaced(scan_set(num=0))
+    assert TASK.facts(recipe, known, spaced(scan_set(num=2), 7.0, 9.0)) == {"axial_um": 5.0}
+    assert TASK.facts(recipe, known, none) == {"axial_um": 3.0}
+    assert TASK.facts(recipe, open_, none) == {"axial_um": None}
+    assert TASK.facts(recipe, spaced(scan_set(), 2.0, None, 3.0), none) == {"axial_um": None}
+    assert TASK.facts(recipe, known, open_) == {"axial_um": None}
+    told = changed(recipe, {"data.axial_um": 4.0})
+    assert TASK.facts(told, open_, none) == TASK.facts(told, known, none) == {"axial_um": 4.0}
+
+
+def test_files_of_weights_without_a_spacing_have_that_of_their_recipe() -> None:
+    told, other = (changed(tiny(), {"data.axial_um": um}) for um in (4.0, 9.0))
+    model, grid = TASK.build_model(told, 2)
+    made = Trained(model, make_localizer("soft_argmax", grid), other, Skeleton(("upper", "lower")), {})
+    assert stored_spacing(made) == 9.0
+    assert stored_spacing(replace(made, header={"recipe": told.to_dict()})) == 4.0
+    assert stored_spacing(replace(made, header={"recipe": tiny().to_dict()})) is None
+    assert stored_spacing(replace(made, header={"recipe": told.to_dict(), "axial_um": 3.0})) == 3.0
+    assert stored_spacing(replace(made, header={"recipe": told.to_dict(), "axial_um": None})) is None
+
+
+def test_a_spacing_in_testing_changes_micrometres_alone(tmp_path: Path) -> None:
+    shown = ("--flatten", "--crop-rows", "100", "--epochs", "1")
+    scans = synthetic_scans(4, size=(32, 130))
+    bare = spaced(scans, *[None] * 4)
+    for name, given in (("spaced", scans), ("bare", bare)):
+        best = fit(tiny("soft_argmax", *shown), out=tmp_path / name, console=SILENT, train=given).paths["best"]
+        assert read_header(best)["axial_um"] == (3.87 if name == "spaced" else None)
+        # A spacing of twice the rows would put the line elsewhere, see test_the_spacing_moves_the_line below.
+        plain, other = (evaluate(best, point_set=bare, changes={"data.axial_um": um}) for um in (3.87, 9.0))
+        rows, moved = (found["scores"]["recipe"] for found in (plain, other))
+        assert rows["mad_px"] == moved["mad_px"]
+        assert rows["band"] == moved["band"]
+        assert moved["mad_um"]["overall"] == pytest.approx(9.0 * rows["mad_px"]["overall"])
+        assert (plain["protocol"]["axial_um"], other["protocol"]["axial_um"]) == (3.87, 9.0)
+        if name == "spaced":
+            assert evaluate(best, point_set=scans)["scores"]["recipe"]["mad_px"] == rows["mad_px"]
+
+
+@pytest.mark.parametrize("is_spaced", [True, False])
+def test_evaluation_and_predictor_flatten_alike(tmp_path: Path, is_spaced: bool) -> None:
+    shown = ("--flatten", "--crop-rows", "100", "--epochs", "1", "--flip-test")
+    scans = synthetic_scans(4, size=(32, 130))
+    given = scans if is_spaced else spaced(scans, *[None] * 4)
+    run = fit(tiny("soft_argmax", *shown), out=tmp_path / "run", console=SILENT, train=given)
+    predictor = ScanPredictor.load(run.paths["best"])
+    rows = [predictor(scan).rows for scan in given.samples]
+    for scan, row in zip(given.samples, rows, strict=True):
+        np.testing.assert_array_equal(predictor(scan.image).rows, row)
+        np.testing.assert_array_equal(predictor(scan.image, axial_um=11.0).rows, row)
+    errors = [np.abs(row - scan.rows)[scan.visible] for row, scan in zip(rows, given.samples, strict=True)]
+    for tested in (given, spaced(scans, *[None] * 4)):
+        scores = evaluate(run.paths["best"], point_set=tested)["scores"]["recipe"]
+        assert scores["mad_px"]["overall"] == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
+
+
+def test_the_spacing_moves_the_line() -> None:
+    scans = synthetic_scans(4, size=(32, 130))
+    lines = [[flattening_rows(scan.image, axial_um=um) for scan in scans.samples] for um in (3.87, 9.0, None)]
+    for other in lines[1:]:
+        assert max(np.abs(a - b).max() for a, b in zip(lines[0], other, strict=True)) > 5
+
+
+def test_a_set_of_another_kind_of_data_is_refused(tmp_path: Path, run: Any) -> None:
+    clouds = synthetic_clouds(2, category="chair")
+    text = "must be a ScanSet for the recipe oct-synthetic-soft_argmax, got CloudSet"
+    with pytest.raises(TypeError, match=f"train: train {text}"):
+        fit(tiny(), out=tmp_path / "run", console=SILENT, train=clouds)
+    with pytest.raises(TypeError, match=f"train: test {text}"):
+        fit(tiny(), out=tmp_path / "run", console=SILENT, train=scan_set(), test=clouds)
+    with pytest.raises(TypeError, match=f"evaluate: point_set {text}"):
+        evaluate(run.paths["best"], point_set=clouds)
+    assert not (tmp_path / "run").exists()
 
 
 def test_examples_depend_on_epoch_and_index_alone() -> None:

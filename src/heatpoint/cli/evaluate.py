@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
-from heatpoint._checks import message
+from heatpoint._checks import check_real, message
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class EvaluateCommand:
     """Where the network runs: cpu, cuda, mps."""
     limit: int | None = None
     """Use only the first so many images."""
+    axial_um: float | None = None
+    """Scans: micrometres per row where the files do not say; only scores in micrometres depend on it. Left out: as in the
+    recipe."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """Also write the scores to this JSON file."""
 
@@ -49,6 +52,7 @@ def run(arguments: Sequence[str]) -> None:
 
     if command.out is not None and command.out.is_dir():
         raise ValueError(message("evaluate", "--out", "be a file to write", f"the folder {command.out}"))
+    changes = {} if command.axial_um is None else _spacing(command.model, command.axial_um)
     found = evaluate(
         command.model,
         data_root=command.data_root,
@@ -59,9 +63,21 @@ def run(arguments: Sequence[str]) -> None:
         workers=command.workers,
         device=command.device,
         limit=command.limit,
+        changes=changes,
     )
     console = make_console()
     print_scores(found, console)
     if command.out is not None:
         write_json(command.out, found)
         console.print(f"scores: {command.out}", highlight=False, soft_wrap=True)
+
+
+def _spacing(model: Path, axial_um: float) -> dict[str, float]:
+    """The change of the recipe that the spacing is."""
+    from heatpoint.training import read_header
+
+    check_real("evaluate", "--axial-um", axial_um, "be greater than 0", above=0)
+    task = read_header(model)["recipe"].get("task", "image")
+    if task != "scan":
+        raise ValueError(message("evaluate", "--axial-um", f"be left out for a model of a task {task!r}", axial_um))
+    return {"data.axial_um": axial_um}

@@ -44,7 +44,8 @@ class PredictCommand:
     level: float | None = None
     """Photographs: share of a point's mass inside its ellipse. Left out: 0.9."""
     axial_um: float | None = None
-    """Scans: micrometres per row. Left out: as the file or the recipe says."""
+    """Scans: micrometres per row in which thickness is told; the surfaces stay where they are. Left out: as the file
+    or the recipe says."""
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -57,14 +57,14 @@ class ScanWriter:
 
     def look(self, path: Path) -> None:
         """Decodes a scan, or all scans of a Spectralis volume."""
-        for _, source, _ in _scans_of(path):
+        for _, source in _scans_of(path):
             load_scan(source)
 
     def write(self, path: Path) -> tuple[list[dict[str, Any]], str]:
         """Draws the surfaces with their bands, and the thickness of the layers: two pictures per scan."""
         found = []
-        for name, source, axial_um in _scans_of(path):
-            item = self.predictor(source, axial_um=self.command.axial_um or axial_um)
+        for name, source in _scans_of(path):
+            item = self.predictor(source, axial_um=self.command.axial_um)
             picture = item.plot(self.command.out / f"{name}.surfaces.png")
             if len(item.names) > 1:
                 item.thickness(self.command.out / f"{name}.thickness.png")
@@ -75,15 +75,12 @@ class ScanWriter:
         return [item.to_dict() for item in found], line
 
 
-def _scans_of(path: Path) -> list[tuple[str, Path | VolSlice, float | None]]:
-    """The scans in a file: a name for pictures, what is read, and micrometres per row if the file says."""
+def _scans_of(path: Path) -> list[tuple[str, Path | VolSlice]]:
+    """The scans in a file: a name for pictures, and what is read."""
     if path.suffix.lower() != ".vol":
-        return [(path.stem, path, None)]
-    header = read_vol_header(path)
-    return [
-        (f"{path.stem}.{index:03d}", VolSlice(path, index), 1000 * header.axial_mm or None)
-        for index in range(header.num_scans)
-    ]
+        return [(path.stem, path)]
+    number = read_vol_header(path).num_scans
+    return [(f"{path.stem}.{index:03d}", VolSlice(path, index)) for index in range(number)]
 
 
 class CloudWriter:

@@ -145,6 +145,11 @@ class VolSlice:
 
         return displayed(_opened(self.path, pixels))
 
+    def spacings(self) -> tuple[float, float]:
+        """Micrometres per row and per column; raises as `read_vol_header`."""
+        header = read_vol_header(self.path)
+        return 1000 * header.axial_mm, 1000 * header.lateral_mm
+
 
 def read_vol_header(path: Path | str) -> VolHeader:
     """Reads the head of a .vol file, after checking that all of its B-scans are there.

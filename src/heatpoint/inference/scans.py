@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from heatpoint._checks import message
+from heatpoint._checks import check_real, message
 from heatpoint.datasets.scan import GreyImage, Scan, ScanImage, load_scan
+from heatpoint.datasets.spectralis_vol import VolSlice
 from heatpoint.frames import BoolArray, FloatArray
 from heatpoint.skeleton import Skeleton
 from heatpoint.training.machine import check_device
+from heatpoint.training.scan_data import stored_spacing
 from heatpoint.training.surfaces import LEVEL, locate_surfaces, to_scan
 from heatpoint.training.weights import CONVENTIONS, Trained, load_weights
 from heatpoint.transforms.scans import make_scan_example
@@ -181,19 +183,23 @@ class ScanPredictor:
 
         Args:
             source: A path, (H, W) uint8 or floating in [0, 1], a slice of a volume, or a Scan, whose own surfaces are
-                not looked at.
-            axial_um: Micrometres per row; None takes the Scan's, or the recipe's.
+                not looked at. It is flattened by its own spacing of rows, which slices of .vol files and Scans may have, or
+                else by that of the scans in training, which the weights store.
+            axial_um: Micrometres per row in which thickness is told; None takes the source's, or the recipe's. It changes
+                no row: to flatten by another spacing, give a Scan that has it.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the scan cannot be read, or the network's rows are not finite.
+            ValueError: If the scan cannot be read, the spacing is not greater than 0, or the network's rows are not finite.
         """
-        given = source if isinstance(source, Scan) else None
+        if axial_um is not None:
+            check_real("ScanPredictor", "axial_um", axial_um, "be greater than 0", above=0)
         image = load_scan(source)
         shape = (self.trained.skeleton.num_points, image.shape[1])
         data = self.trained.recipe.data
-        spacing = axial_um or (given.axial_um if given else None) or data.axial_um or None
-        scan = Scan(image, np.zeros(shape), np.zeros(shape, dtype=np.bool_), key="", axial_um=spacing)
+        own_um, lateral_um = _spacings(source)
+        flatten_um = stored_spacing(self.trained) if own_um is None else own_um
+        scan = Scan(image, np.zeros(shape), np.zeros(shape, dtype=np.bool_), key="", axial_um=flatten_um)
         example = make_scan_example(scan, size=data.size, flatten=data.flatten, crop_rows=data.crop_rows)
         surfaces = locate_surfaces(
             self.trained.model,
@@ -216,9 +222,16 @@ class ScanPredictor:
             skeleton=self.trained.skeleton,
             image=image,
             source=_name_of(source),
-            axial_um=spacing,
-            lateral_um=given.lateral_um if given else None,
+            axial_um=next((um for um in (axial_um, own_um) if um is not None), data.axial_um or None),
+            lateral_um=lateral_um,
         )
+
+
+def _spacings(source: Scan | ScanImage | str) -> tuple[float | None, float | None]:
+    """Micrometres per row and per column, as far as the source says."""
+    if isinstance(source, Scan):
+        return source.axial_um, source.lateral_um
+    return source.spacings() if isinstance(source, VolSlice) else (None, None)
 
 
 def _name_of(source: Scan | ScanImage | str) -> str:

@@ -28,7 +28,8 @@ class ScanDataConfig:
     crop_rows: int = 0
     """Rows of the flattened scan that are shown, about the line. 0: all of them."""
     axial_um: float = 0.0
-    """Micrometres per row of scans whose files do not say. 0: unknown, and nothing is reported in micrometres."""
+    """Micrometres per row of scans whose files do not say, by which they are flattened too; another one in testing changes
+    scores in micrometres alone. 0: unknown, and nothing is reported in micrometres."""
     validation_fraction: float = 0.1
     """Share of the training split that is held out to choose the best epoch. 0: none is, and the last epoch is kept."""
     test_split: str = "test"

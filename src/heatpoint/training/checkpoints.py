@@ -112,7 +112,9 @@ class RunFiles(Checkpoint):
         epoch = int(self.history[-1]["epoch"])
         scores = {key: value for key, value in self.history[-1].items() if key in ("epoch", module.monitor.key)}
         scores["epoch"] = epoch
-        header = make_header(module.recipe, module.skeleton, module.localizer, module.grid, scores=scores)
+        header = make_header(
+            module.recipe, module.skeleton, module.localizer, module.grid, **module.facts, scores=scores
+        )
         save_weights(self.out / name, module.model.state_dict(), header)
 
     def _improves(self, value: float, higher_is_better: bool) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ from heatpoint.datasets import (
 )
 from heatpoint.datasets import Sample as FaceSample
 from heatpoint.datasets.sample import Body
-from heatpoint.datasets.whole_files import is_truncated
+from heatpoint.datasets.whole_files import is_whole_picture
 from heatpoint.recipes.config import DataConfig
 from heatpoint.training.normalizing import default_normalizer, distances
 from heatpoint.training.seeding import AUGMENTATION, numpy_generator
@@ -106,14 +105,8 @@ def check_samples(point_set: PointSet, data: DataConfig) -> None:
     for sample in point_set.samples:
         box_of(sample, data.box_policy, size=(1, 1))
     for path in dict.fromkeys(sample.image for sample in point_set.samples if isinstance(sample.image, Path)):
-        _check_file(path)
-
-
-def _check_file(path: Path) -> None:
-    # Reading and looking at both ends takes a hundredth of decoding.
-    whole = path.is_file() and cv2.haveImageReader(str(path)) and not is_truncated(path.read_bytes())
-    if not whole:
-        load_image(path)  # Says what is wrong.
+        if not is_whole_picture(path):
+            load_image(path)  # Says what is wrong.
 
 
 class ExampleDataset(Dataset[Measured]):

@@ -13,7 +13,7 @@ from heatpoint.recipes.changes import changed
 from heatpoint.recipes.options import parse_named
 from heatpoint.training.sets import limited
 from heatpoint.training.task import SampleSet
-from heatpoint.training.tasks import task_of
+from heatpoint.training.tasks import check_set, task_of
 from heatpoint.training.weights import Trained, load_weights
 
 OWN = "recipe"  # Name of the recipe's own decoder among the scores.
@@ -55,6 +55,7 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If the weights or the data are missing.
+        TypeError: If the set is of another kind of data than the weights.
         ValueError: If the weights, the split or a readout are not as they must be.
     """
     check_whole("evaluate", "--batch-size", batch_size, "be at least 1", least=1)
@@ -68,6 +69,7 @@ def evaluate(
     if point_set is None:
         point_set = task.read_split(data, data_root, split or data.test_split or "test")
     else:
+        check_set("evaluate", "point_set", point_set, trained.recipe)
         point_set = limited(point_set, data.limit)
     if point_set.skeleton.names != trained.skeleton.names:
         raise ValueError(message("evaluate", "point_set", "have the points the weights were trained on", point_set))

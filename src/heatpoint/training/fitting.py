@@ -37,7 +37,7 @@ from heatpoint.training.progress import EpochProgress, quiet_lightning
 from heatpoint.training.seeding import WEIGHTS, derive
 from heatpoint.training.sets import drawn, hold_out, limited
 from heatpoint.training.task import SampleSet
-from heatpoint.training.tasks import task_of
+from heatpoint.training.tasks import check_set, task_of
 from heatpoint.training.weights import build_model, read_header, read_state, save_weights, start_from
 
 RECIPE, SCORES = "recipe.json", "scores.json"
@@ -83,6 +83,7 @@ def fit(
 
     Raises:
         FileNotFoundError: If the data or the run to resume are missing.
+        TypeError: If a set of one's own is of another kind of data than the recipe.
         ValueError: If the recipe is not as it must be, or `out` holds another run.
     """
     out, machine, console = Path(out), machine or Machine(), console or Console()
@@ -115,6 +116,9 @@ def _named_after(recipe: Recipe, train: SampleSet | None, test: SampleSet | None
         if test is not None:
             raise ValueError(message("train", "test", "be given with train", "test alone"))
         return recipe
+    check_set("train", "train", train, recipe)
+    if test is not None:
+        check_set("train", "test", test, recipe)
     if test is not None and test.skeleton.names != train.skeleton.names:
         raise ValueError(message("train", "test", "have the points of train", test))
     return replace(recipe, data=replace(recipe.data, dataset=train.name, test_split=test.split if test else ""))
@@ -167,7 +171,7 @@ def _module(recipe: Recipe, data: PointDataModule, *, is_new: bool) -> PointModu
         start_from(model, recipe)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
     task_of(recipe).check_localizer(recipe, localizer)
-    return PointModule(model, localizer, grid, recipe=recipe, skeleton=skeleton)
+    return PointModule(model, localizer, grid, recipe=recipe, skeleton=skeleton, facts=data.facts)
 
 
 def _trainer(recipe: Recipe, files: RunFiles, machine: Machine, console: Console) -> lightning.Trainer:

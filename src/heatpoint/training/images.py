@@ -27,12 +27,9 @@ from heatpoint.training.normalizing import default_normalizer, distances, normal
 from heatpoint.training.scoring import scores_of
 from heatpoint.training.seeding import AUGMENTATION, derive
 from heatpoint.training.space import Space, relative_depths, relative_errors
-from heatpoint.training.task import Monitor, Task
+from heatpoint.training.task import Monitor, Task, std_for_values
 from heatpoint.training.weights import Trained
 
-# Localizers whose maps are values from 0 to 1. From the small network's wide start (0.1), made for logits, the squared error of
-# such maps needs most of a short training to find the background: 62 % NME after 6 epochs on 300-W at 64 px, 10 % from 0.001.
-VALUE_MAPS, VALUE_STD = ("gaussian_heatmap",), 0.001
 MONITOR = Monitor("validation_nme", "NME", factor=100, digits=2, unit="%")
 MONITOR_3D = Monitor("validation_mpjpe_mm", "MPJPE", digits=1, unit="mm")
 
@@ -170,7 +167,7 @@ class ImageTask(Task):
 
     def first_std(self, recipe: Recipe) -> float | None:
         """0.001 for maps of values."""
-        return VALUE_STD if recipe.localizer in VALUE_MAPS else None
+        return std_for_values(recipe)
 
     def check_split(self, recipe: Recipe, train_set: Any, validation_set: Any) -> None:
         """The normaliser must be one of the skeleton's, and have a length in a validation image."""

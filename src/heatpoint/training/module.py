@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -28,10 +29,18 @@ class PointModule(lightning.LightningModule):
         grid: Where the maps' cells lie.
         recipe: Optimisation and seed.
         skeleton: Names of the points.
+        facts: What files of weights are to say of the samples, see `Task.facts`.
     """
 
     def __init__(
-        self, model: nn.Module, localizer: Localizer, grid: Support, *, recipe: Recipe, skeleton: Skeleton
+        self,
+        model: nn.Module,
+        localizer: Localizer,
+        grid: Support,
+        *,
+        recipe: Recipe,
+        skeleton: Skeleton,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         from heatpoint.metrics import NormalizedMeanError
 
@@ -41,6 +50,7 @@ class PointModule(lightning.LightningModule):
         self.grid = grid
         self.recipe = recipe
         self.skeleton = skeleton
+        self.facts = dict(facts or {})
         self.task = task_of(recipe)
         self.validation_metric = NormalizedMeanError()
         self.monitor = self.task.monitor(recipe)

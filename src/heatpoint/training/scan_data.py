@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -17,10 +18,12 @@ from heatpoint.frames import FloatArray
 from heatpoint.recipes.scan_config import ScanDataConfig
 from heatpoint.training.seeding import AUGMENTATION, numpy_generator
 from heatpoint.training.sets import limited
+from heatpoint.training.weights import Trained
 from heatpoint.transforms.scans import ScanAugmentation, ScanExample, flattening_rows, make_scan_example
 
 # Sets that need no files.
 RENDERED = {"synthetic_scans": synthetic_scans}
+AXIAL_UM = "axial_um"  # In the header of weights.
 
 
 class ScanBatch(NamedTuple):
@@ -56,6 +59,7 @@ class ScanDataset(Dataset[IndexedScan]):
         data: Input, flattening and cropping.
         augmentation: None for evaluation.
         seed: Of the run.
+        axial_um: Micrometres per row by which scans are flattened that say none, see `spacing_of_training`.
         cache_megabytes: Decoded scans are kept until they fill this; the rest is decoded again each time.
     """
 
@@ -66,12 +70,14 @@ class ScanDataset(Dataset[IndexedScan]):
         *,
         augmentation: ScanAugmentation | None = None,
         seed: int = 0,
+        axial_um: float | None = None,
         cache_megabytes: float = 2048.0,
     ) -> None:
         self.found = found
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
+        self.axial_um = axial_um
         self.samples: list[Scan] = list(found.samples)
         self._lines: dict[int, FloatArray] = {}
         self._room = cache_megabytes * 2**20
@@ -117,12 +123,13 @@ class ScanDataset(Dataset[IndexedScan]):
         if not self.data.flatten:
             return None
         if index not in self._lines:
-            self._lines[index] = flattening_rows(load_scan(scan), axial_um=scan.axial_um)
+            spacing = self.axial_um if scan.axial_um is None else scan.axial_um
+            self._lines[index] = flattening_rows(load_scan(scan), axial_um=spacing)
         return self._lines[index]
 
 
 def read_scans(data: ScanDataConfig, root: Path | None, split: str) -> ScanSet:
-    """Reads one split of a set in `SCANS`, cut to `limit`; with `axial_um` for spacing where the files give none.
+    """Reads one split of a set in `SCANS`, cut to `limit`; the spacings are those of the files.
 
     Raises:
         ValueError: If the data set is unknown.
@@ -130,9 +137,9 @@ def read_scans(data: ScanDataConfig, root: Path | None, split: str) -> ScanSet:
     """
     one_of("read_split", "dataset", data.dataset, SCANS)
     if data.dataset in RENDERED and data.limit:
-        return with_spacing(RENDERED[data.dataset](data.limit, split=split), data.axial_um)
+        return RENDERED[data.dataset](data.limit, split=split)
     root = Path() if data.dataset in RENDERED else resolve_data_root(root)
-    return with_spacing(limited(SCANS[data.dataset](root, split), data.limit), data.axial_um)
+    return limited(SCANS[data.dataset](root, split), data.limit)
 
 
 def with_spacing(found: ScanSet, axial_um: float) -> ScanSet:
@@ -141,3 +148,34 @@ def with_spacing(found: ScanSet, axial_um: float) -> ScanSet:
         return found
     samples = tuple(scan if scan.axial_um else replace(scan, axial_um=axial_um) for scan in found.samples)
     return replace(found, samples=samples)
+
+
+def spacing_of_training(data: ScanDataConfig, *sets: Any) -> float | None:
+    """Micrometres per row by which scans without a spacing are flattened: a network goes on seeing what it was trained on.
+
+    Args:
+        data: Its `axial_um`, if there is one, is what such scans have in training.
+        sets: What is trained on and held out. If all its scans have a spacing, it is the median of these.
+
+    Returns:
+        None where neither says it: scans without a spacing were flattened as `flattening_rows` does without one.
+
+    >>> spacing_of_training(ScanDataConfig(), synthetic_scans(2))
+    3.87
+    """
+    if data.axial_um:
+        return data.axial_um
+    spacings = [scan.axial_um for found in sets for scan in found.samples]
+    return median(spacings) if spacings and None not in spacings else None
+
+
+def stored_spacing(trained: Trained) -> float | None:
+    """What `spacing_of_training` was for these weights.
+
+    Files that do not tell have that of the recipe that they were trained by, whatever testing has changed in it.
+    """
+    if AXIAL_UM in trained.header:
+        stored: float | None = trained.header[AXIAL_UM]
+        return stored
+    recipe = trained.header.get("recipe") or trained.recipe.to_dict()
+    return recipe["data"].get(AXIAL_UM) or None

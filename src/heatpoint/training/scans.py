@@ -7,31 +7,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import torch
 from torch import Tensor, nn
 
 from heatpoint._checks import message
 from heatpoint.datasets.scan import ScanSet, load_scan
-from heatpoint.datasets.whole_files import is_truncated
+from heatpoint.datasets.whole_files import is_whole_picture
 from heatpoint.localizers import Localizer
 from heatpoint.models import SurfaceNet
 from heatpoint.recipes.config import Recipe
 from heatpoint.recipes.scan_config import ScanDataConfig
 from heatpoint.skeleton import Skeleton
 from heatpoint.support import Support
-from heatpoint.training.scan_data import ScanBatch, ScanDataset, read_scans, with_spacing
+from heatpoint.training.scan_data import (
+    AXIAL_UM,
+    ScanBatch,
+    ScanDataset,
+    read_scans,
+    spacing_of_training,
+    stored_spacing,
+    with_spacing,
+)
 from heatpoint.training.scan_losses import label_loss, label_maps
 from heatpoint.training.scan_scores import score_scans
 from heatpoint.training.surfaces import located_rows
-from heatpoint.training.task import Monitor, Task
+from heatpoint.training.task import Monitor, Task, std_for_values
 from heatpoint.training.weights import Trained
 
 SPLITS = ("train", "validation", "test")
 # Channels of the networks, from full resolution down.
 WIDTHS: dict[str, tuple[int, ...]] = {"surface": (64, 64, 64, 64, 64), "surface_small": (16, 24, 32, 48, 48)}
-# Maps of values begin near 0, see `training.images`.
-VALUE_MAPS, VALUE_STD = ("gaussian_heatmap",), 0.001
 
 
 class ScanTask(Task):
@@ -62,17 +67,16 @@ class ScanTask(Task):
             ValueError: If a scan is not whole, or no surface is visible anywhere in the set.
         """
         for path in dict.fromkeys(scan.image for scan in found.samples if isinstance(scan.image, Path)):
-            whole = path.is_file() and cv2.haveImageReader(str(path)) and not is_truncated(path.read_bytes())
-            if not whole:
+            if not is_whole_picture(path):
                 load_scan(path)  # Says what is wrong.
         if not any(scan.visible.any() for scan in found.samples):
             raise ValueError(message("train", "dataset", "have a visible surface in some scan", repr(found)))
 
     def build_model(self, recipe: Recipe, num_points: int, *, pretrained: bool = False) -> tuple[nn.Module, Support]:
-        """The residual U-Net and the grid of its rows.
+        """The residual U-Net and the grid of its rows; nobody publishes weights of it.
 
         Raises:
-            ValueError: If it is to start from published weights, or to emit two channels per surface.
+            ValueError: If it is to emit two channels per surface.
         """
         if recipe.localizer_options.get("channels", 1) != 1:
             remedy = "Networks of surfaces emit one map per surface and column."
@@ -87,13 +91,19 @@ class ScanTask(Task):
 
     def first_std(self, recipe: Recipe) -> float | None:
         """Small for maps of values."""
-        return VALUE_STD if recipe.localizer in VALUE_MAPS else None
+        return std_for_values(recipe)
+
+    def facts(self, recipe: Recipe, train_set: Any, validation_set: Any) -> dict[str, Any]:
+        """The spacing by which scans without one are flattened, see `spacing_of_training`."""
+        return {AXIAL_UM: spacing_of_training(recipe.data, train_set, validation_set)}
 
     def dataset(self, found: Any, recipe: Recipe, *, is_training: bool) -> ScanDataset:
         """Scans, flattened and cut, kept in memory decoded."""
+        # A median is stored only where every scan has a spacing of its own, so none is flattened by it here.
+        spacing = recipe.data.axial_um or None
         if is_training:
-            return ScanDataset(found, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed)
-        return ScanDataset(found, recipe.data)
+            return ScanDataset(found, recipe.data, augmentation=recipe.augmentation, seed=recipe.seed, axial_um=spacing)
+        return ScanDataset(found, recipe.data, axial_um=spacing)
 
     def collate(self, examples: Sequence[Any]) -> ScanBatch:
         """Stacks examples."""
@@ -172,14 +182,13 @@ class ScanTask(Task):
         workers: int,
         device: str,
     ) -> dict[str, Any]:
-        """See `scores_of_surfaces`."""
+        """See `scores_of_surfaces`; the recipe's `axial_um` turns rows into micrometres, and changes no row."""
         data = trained.recipe.data
-        scans = with_spacing(found, data.axial_um)
         scores = score_scans(
             trained,
             localizers,
-            scans,
-            ScanDataset(scans, data, cache_megabytes=0),
+            with_spacing(found, data.axial_um),
+            ScanDataset(found, data, axial_um=stored_spacing(trained), cache_megabytes=0),
             flip_test=data.flip_test if flip_test is None else flip_test,
             batch_size=batch_size,
             workers=workers,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-from heatpoint._checks import one_of
+from heatpoint._checks import message, one_of
 from heatpoint.recipes.config import Recipe
-from heatpoint.training.task import Task
+from heatpoint.training.task import SampleSet, Task
 
 # Name that recipes store -> where its Task is.
 TASKS: dict[str, tuple[str, str]] = {
@@ -16,6 +16,8 @@ TASKS: dict[str, tuple[str, str]] = {
     "cloud": ("clouds", "CloudTask"),
     "skeleton": ("skeletons", "SkeletonTask"),
 }
+# Name that recipes store -> the class of its sets in heatpoint.datasets.
+SETS = {"image": "PointSet", "scan": "ScanSet", "cloud": "CloudSet", "skeleton": "CloudSet"}
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -39,3 +41,13 @@ def get_task(name: str) -> Task:
     module, attribute = TASKS[name]
     found: Task = getattr(importlib.import_module(f"heatpoint.training.{module}"), attribute)()
     return found
+
+
+def check_set(function: str, argument: str, found: SampleSet, recipe: Recipe) -> None:
+    """Raises TypeError for a set of another kind of data than the recipe's."""
+    import heatpoint.datasets
+
+    name = SETS[recipe.task]
+    if not isinstance(found, getattr(heatpoint.datasets, name)):
+        rule = f"be a {name} for the recipe {recipe.name}"
+        raise TypeError(message(function, argument, rule, repr(found)))
