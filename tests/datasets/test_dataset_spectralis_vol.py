@@ -32,6 +32,7 @@ def test_header_and_every_scan_read_back(tmp_path: Path) -> None:
         assert (load_scan(VolSlice(path, index)) == read).all()
         assert (VolSlice(str(path), index).read() == read).all()
     assert str(VolSlice(path, 2)) == f"{path} B-scan 2"
+    assert VolSlice(path, 2).spacings() == pytest.approx((3.9, 5.6))
 
 
 def test_headers_of_scans_and_their_lines(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from heatpoint.datasets.whole_files import existing_file, is_truncated, read_whole
+from heatpoint.datasets.whole_files import existing_file, is_truncated, is_whole_picture, read_whole
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
@@ -18,7 +18,9 @@ def test_pictures_must_have_their_end(ending: str, tmp_path: Path) -> None:
     path.write_bytes(data)
     assert read_whole("read", "picture", str(path)) == data
     assert not is_truncated(data)
+    assert is_whole_picture(path)
     path.write_bytes(data[:-20])
+    assert not is_whole_picture(path)
     with pytest.raises(ValueError) as caught:
         read_whole("read", "picture", path)
     rule = f"picture must be a complete file, got {path}, which is truncated."
@@ -29,6 +31,8 @@ def test_other_files_are_only_there_or_not(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_bytes(b"1 2")
     assert read_whole("read", "cloud", path) == b"1 2"
+    assert not is_whole_picture(path)
+    assert not is_whole_picture(tmp_path)
     assert existing_file("read", "cloud", str(path)) == path
     with pytest.raises(FileNotFoundError) as absent:
         read_whole("read", "cloud", tmp_path)

@@ -331,7 +331,7 @@ def test_a_spacing_in_testing_changes_micrometres_alone(tmp_path: Path) -> None:
     for name, given in (("spaced", scans), ("bare", bare)):
         best = fit(tiny("soft_argmax", *shown), out=tmp_path / name, console=SILENT, train=given).paths["best"]
         assert read_header(best)["axial_um"] == (3.87 if name == "spaced" else None)
-        # A spacing of twice the rows would put the line elsewhere, see test_the_spacing_moves_the_line below.
+        # By 9 µm per row the line would lie elsewhere, see `test_the_spacing_moves_the_line`.
         plain, other = (evaluate(best, point_set=bare, changes={"data.axial_um": um}) for um in (3.87, 9.0))
         rows, moved = (found["scores"]["recipe"] for found in (plain, other))
         assert rows["mad_px"] == moved["mad_px"]
