@@ -26,15 +26,15 @@ class EvaluateCommand:
     data_root: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder that holds the data sets. Left out: the environment variable HEATPOINT_DATA."""
     flip_test: bool | None = None
-    """Average over the image and its mirror image. Left out: as in the recipe."""
+    """Average over the image or scan and its mirror image. Left out: as in the recipe."""
     batch_size: int = 32
-    """Images at a time."""
+    """Samples at a time."""
     workers: int = 0
-    """Processes that prepare images. 0: this process itself."""
+    """Processes that prepare samples. 0: this process itself."""
     device: str = "cpu"
     """Where the network runs: cpu, cuda, mps."""
     limit: int | None = None
-    """Use only the first so many images."""
+    """Use only the first so many samples."""
     axial_um: float | None = None
     """Scans: micrometres per row where the files do not say; only scores in micrometres depend on it. Left out: as in the
     recipe."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from heatpoint.cli.predict import LEVEL, PredictCommand
-from heatpoint.datasets import VolSlice, load_cloud, load_image, load_scan, read_vol_header
+from heatpoint.datasets import VolSlice, load_image, load_scan, read_vol_header
 from heatpoint.inference import CloudPredictor, Predictor, ScanPredictor
 from heatpoint.inference.prediction import plot_all
 from heatpoint.training.weights import Trained
@@ -92,15 +92,15 @@ class CloudWriter:
         self.command = command
 
     def look(self, path: Path) -> None:
-        """Reads a cloud."""
-        load_cloud(path)
+        """Reads a cloud, and refuses it where its keypoints cannot be located."""
+        self.predictor.check(path)
 
     def write(self, path: Path) -> tuple[list[dict[str, Any]], str]:
         """Writes a page with the cloud, its maps and keypoints."""
         found = self.predictor(path)
         page = self.command.out / f"{path.stem}.points.html"
         found.view(page)
-        line = f"{len(found.points)} keypoints, mean confidence {float(found.confidence.mean()):.3f} -> {page}"
+        line = f"{len(found.points)} keypoints, mean confidence {float(found.confidence.mean()):.3g} -> {page}"
         return [found.to_dict()], line
 
 

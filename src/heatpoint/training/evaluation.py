@@ -42,10 +42,10 @@ def evaluate(
         split: Of the data set; None takes the recipe's test split, or "test" if it has none.
         readouts: More ways to read the same maps, such as "top_k:k=25": each is scored beside the recipe's own.
         flip_test: None takes the recipe's choice.
-        batch_size: Images at a time.
-        workers: Processes that prepare images.
+        batch_size: Samples at a time.
+        workers: Processes that prepare samples.
         device: Where the network runs.
-        limit: Only the first so many images; None takes the recipe's.
+        limit: Only the first so many samples; None takes the recipe's.
         point_set: A set of one's own; None reads `split` of the recipe's data set.
         changes: What is to be different from training, such as {"data.box_policy": "P2"}; fields of the recipe's data.
 

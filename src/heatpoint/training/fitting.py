@@ -151,11 +151,7 @@ def _data(
         task.check_samples(test or task.read_split(recipe.data, root, recipe.data.test_split), recipe.data)
     whole = limited(train, recipe.data.limit) if train is not None else task.read_split(recipe.data, root, "train")
     task.check_samples(whole, recipe.data)
-    train_set, validation_set = hold_out(whole, recipe.data.validation_fraction)
-    if not len(train_set) or (recipe.data.validation_fraction > 0 and not len(validation_set)):
-        rule = f"leave at least one of the {task.counted} to train on and one to validate with"
-        got = f"{len(train_set)} and {len(validation_set)}"
-        raise ValueError(message("train", "validation_fraction", rule, got, "Change it, or --limit."))
+    train_set, validation_set = hold_out(whole, recipe.data.validation_fraction, counted=task.counted)
     train_set = drawn(train_set, recipe.data.train_limit, seed=recipe.data.limit_seed)
     task.check_split(recipe, train_set, validation_set)
     second = task.second_set(recipe, root, train_set.skeleton)

@@ -83,7 +83,8 @@ def start_from(model: nn.Module, recipe: Recipe) -> None:
         there, here = getattr(stored.model, name), getattr(recipe.model, name)
         if there != here:
             flag = "model" if name in ("backbone", "network") else name.replace("_", "-")
-            remedy = f"Give --{flag} {there}, or other weights."
+            value = " ".join(map(str, there)) if isinstance(there, tuple) else there
+            remedy = f"Give --{flag} {value}, or other weights."
             raise ValueError(message("train", "--start", f"hold a network with {name} {here!r}", repr(there), remedy))
     own = model.state_dict()
     taken = {key: value for key, value in read_state(path).items() if LAST_LAYER not in key.split(".")}
