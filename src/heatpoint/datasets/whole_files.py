@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
-
 from heatpoint._checks import message
 
 AGAIN = "Copy or download the file again."
@@ -45,6 +43,8 @@ def existing_file(function: str, argument: str, path: object) -> Path:
 
 def is_whole_picture(path: Path) -> bool:
     """Whether a file is there, begins as a picture and has its end: looking at both ends takes a hundredth of decoding."""
+    import cv2  # Not above: `datasets.sample`, which says what to install if it is missing, imports this file first.
+
     return path.is_file() and cv2.haveImageReader(str(path)) and not is_truncated(path.read_bytes())
 
 
