@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -37,6 +38,20 @@ def promote(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
+@contextlib.contextmanager
+def full_products(device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices in all their digits, whatever the process allows its networks (TF32 on GPUs)."""
+    if device.type != "cuda":
+        yield
+        return
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
 def log_probabilities(function: str, flat_logits: Tensor, argument: str = "logits") -> Tensor:
     """Log softmax over the last dimension, with forbidden cells (−inf) allowed.
 
@@ -52,7 +67,7 @@ def log_probabilities(function: str, flat_logits: Tensor, argument: str = "logit
         ValueError: If every cell of a map is −inf (on the CPU always, elsewhere under HEATPOINT_CHECK=1), or a logit is
             NaN or +inf (under HEATPOINT_CHECK=1).
     """
-    return _checked(function, argument, flat_logits, torch.log_softmax(promote(flat_logits), dim=-1))
+    return check_normalised(function, argument, flat_logits, torch.log_softmax(promote(flat_logits), dim=-1))
 
 
 def probabilities(function: str, flat_logits: Tensor, argument: str = "logits") -> Tensor:
@@ -61,10 +76,11 @@ def probabilities(function: str, flat_logits: Tensor, argument: str = "logits") 
     Not the exponential of the log softmax: in float32 that sums to 1 only to some 5e-7 on a map of a few thousand cells, which
     moves a coordinate of 100 px by 5e-5 px.
     """
-    return _checked(function, argument, flat_logits, torch.softmax(promote(flat_logits), dim=-1))
+    return check_normalised(function, argument, flat_logits, torch.softmax(promote(flat_logits), dim=-1))
 
 
-def _checked(function: str, argument: str, flat_logits: Tensor, normalised: Tensor) -> Tensor:
+def check_normalised(function: str, argument: str, flat_logits: Tensor, normalised: Tensor) -> Tensor:
+    """Returns what was made of maps by subtracting their maximum, after the checks that `log_probabilities` promises."""
     if not looks_at(normalised) or normalised.shape[-1] == 0:
         return normalised
     # A map that is wholly forbidden, or that holds a NaN, is NaN in every cell: one look per map is enough.

@@ -15,9 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from heatpoint._checks import check_real, message, one_of
 from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
-from heatpoint._numerics import full_precision, log_probabilities
+from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
 from heatpoint.basis import Basis, check_basis_on_points, make_basis
+from heatpoint.kernels import choose
+from heatpoint.kernels.shared import INDEPENDENT, SHARINGS, Draw, Sharing, make_draw, plain_samples, product_samples
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
 from heatpoint.support import Grid, Points, Support, check_support
 
@@ -126,7 +128,7 @@ def sampling_argmax(
     temperature: float = 1.0,
     formula: Formula = "paper",
     generator: torch.Generator | None = None,
-    noise: Noise | None = None,
+    noise: Noise | Sharing | None = None,
     sign_gradient: bool = False,
     memory: Literal["normal", "low"] = "normal",
 ) -> Tensor:
@@ -155,7 +157,11 @@ def sampling_argmax(
         temperature: τ, greater than 0.
         formula: "paper" or "released".
         generator: Source of the noise; None is the device's default generator. Same seed, same points, on the same device.
-        noise: Recorded draws to replay. Were every possible cell's uniform exactly 0, that map's noise is left out.
+        noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or who
+            shares fresh draws: "independent" (as None), nobody; "image", the maps along the last dimension of the batch, such
+            as the points of an image; "batch", all maps. The law of each map's samples is the same, and a loss that sums over
+            maps has the same expectation and gradient in the mean; maps that share are correlated, which docs/sampling.md
+            measures. Shared draws cost a fraction (`heatpoint.kernels`).
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`. Off as in the paper.
         memory: "low" keeps nothing of size S x cells for the backward pass: samples are drawn in chunks of about a million
             cells, each drawn again from the generator's recorded state when its gradient is needed. The same numbers and the
@@ -201,13 +207,29 @@ def samples_of(
     temperature: float = 1.0,
     formula: Formula = "paper",
     generator: torch.Generator | None = None,
-    noise: Noise | None = None,
+    noise: Noise | Sharing | None = None,
     sign_gradient: bool = False,
     memory: Literal["normal", "low"] = "normal",
 ) -> Tensor:
     """`sampling_argmax` on behalf of the caller `function`."""
-    check_support(function, grid)
-    _check_choices(function, temperature, formula, memory)
+    shared = shared_draw(
+        function,
+        logits,
+        grid,
+        basis=basis,
+        num_samples=num_samples,
+        temperature=temperature,
+        formula=formula,
+        generator=generator,
+        noise=noise,
+        sign_gradient=sign_gradient,
+        memory=memory,
+    )
+    if shared is not None:
+        form = choose(function, {"gemm": shared.obstacle()})
+        return (product_samples if form == "gemm" else plain_samples)(shared, promote(grid.flatten(function, logits)))
+    choose(function, {"gemm": INDEPENDENT})
+    noise = None if isinstance(noise, str) else noise
     shape_of = _checked_basis(function, basis, grid, formula)
     log_p = log_probabilities(function, grid.flatten(function, logits))
     shapes = Shapes(tuple(log_p.shape[:-1]), grid, shape_of, formula == "paper")
@@ -226,6 +248,42 @@ def samples_of(
         for chunk in chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
     ]
     return torch.cat(samples)
+
+
+def shared_draw(
+    function: str,
+    logits: Tensor,
+    grid: Support,
+    *,
+    basis: str | Basis | Mapping[str, Any] | None,
+    num_samples: int | None,
+    temperature: float,
+    formula: Formula,
+    generator: torch.Generator | None,
+    noise: Noise | Sharing | None,
+    sign_gradient: bool,
+    memory: str,
+) -> Draw | None:
+    """Checks what `sampling_argmax` is given; what is drawn for maps that share it, None where none do."""
+    check_support(function, grid)
+    _check_choices(function, temperature, formula, memory)
+    shape_of = _checked_basis(function, basis, grid, formula)
+    if isinstance(noise, str):
+        one_of(function, "noise", noise, SHARINGS)
+    if not isinstance(noise, str) or noise == "independent":
+        return None
+    return make_draw(
+        function,
+        grid,
+        basis=shape_of,
+        formula=formula,
+        temperature=temperature,
+        num_samples=num_samples,
+        sharing=noise,
+        sign_gradient=sign_gradient,
+        generator=generator,
+        device=logits.device,
+    )
 
 
 def _checked_basis(

@@ -203,7 +203,8 @@ class SamplingArgmax(SumOverCoordinates):
     """The mean error of relaxed samples (Eq. 14), with a temperature that falls as training goes on. Not proper.
 
     `temperature` is anything that `heatpoint.sampling.make_schedule` takes. The default falls linearly from 2 to 0.5; under
-    formula="released" that raises the noise, see `heatpoint.sampling_argmax`.
+    formula="released" that raises the noise, see `heatpoint.sampling_argmax`. With noise="image" the points of an image share
+    their draws, which costs a fraction; the maps must stand along the last dimension of the batch, as in (images, points).
     """
 
     name: ClassVar[str] = "sampling_argmax"
@@ -213,6 +214,7 @@ class SamplingArgmax(SumOverCoordinates):
     formula: Literal["paper", "released"] = "paper"
     sign_gradient: bool = False
     memory: Literal["normal", "low"] = "normal"
+    noise: Literal["independent", "image", "batch"] = "independent"
 
     def _error(
         self,
@@ -234,5 +236,6 @@ class SamplingArgmax(SumOverCoordinates):
             generator=generator,
             sign_gradient=self.sign_gradient,
             memory=self.memory,
+            noise=self.noise,
             axis_weight=axis_weight,
         )

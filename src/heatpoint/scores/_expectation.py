@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from heatpoint._numerics import full_precision, probabilities
 from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
-from heatpoint.sampling import Noise, samples_of
+from heatpoint.kernels import choose
+from heatpoint.kernels.shared import Sharing, product_error
+from heatpoint.sampling import Noise, samples_of, shared_draw
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
 
@@ -70,7 +72,7 @@ def expected_error(
     formula: Literal["paper", "released"] = "paper",
     distance: Distance = "l1",
     generator: torch.Generator | None = None,
-    noise: Noise | None = None,
+    noise: Noise | Sharing | None = None,
     sign_gradient: bool = False,
     memory: Literal["normal", "low"] = "normal",
     axis_weight: Tensor | None = None,
@@ -106,7 +108,7 @@ def expected_error(
         formula: "paper" or "released".
         distance: As in `error_of_expectation`.
         generator: Source of the noise.
-        noise: Recorded draws to replay.
+        noise: Recorded draws to replay, or which maps share fresh ones, see `heatpoint.sampling_argmax`.
         sign_gradient: The published code's gradient; needs num_samples.
         memory: "low" keeps nothing of size num_samples × cells for the backward pass.
         axis_weight: Weights of the coordinates, broadcasting to (*batch, D), for the distances that are sums over them; 0 leaves
@@ -130,20 +132,21 @@ def expected_error(
     flat, target = flat_and_target("expected_error", logits, grid, target)
     one_of("expected_error", "distance", distance, DISTANCES)
     axis_weight = fit_axis_weight("expected_error", axis_weight, tuple(flat.shape[:-1]), grid, distance)
-    if num_samples is not None or noise is not None:
-        samples = samples_of(
-            "expected_error",
-            logits,
-            grid,
-            basis=None if basis is None else make_basis(basis, function="expected_error"),
-            num_samples=num_samples,
-            temperature=temperature,
-            formula=formula,
-            generator=generator,
-            noise=noise,
-            sign_gradient=sign_gradient,
-            memory=memory,
-        )
+    if num_samples is not None or isinstance(noise, Noise):
+        drawn: dict[str, Any] = {
+            "basis": None if basis is None else make_basis(basis, function="expected_error"),
+            "num_samples": num_samples,
+            "temperature": temperature,
+            "formula": formula,
+            "generator": generator,
+            "noise": noise,
+            "sign_gradient": sign_gradient,
+            "memory": memory,
+        }
+        draw = shared_draw("expected_error", logits, grid, **drawn)
+        if draw is not None and choose("expected_error", {"gemm": draw.obstacle()}) == "gemm":
+            return product_error(draw, flat, target, distance=distance, axis_weight=axis_weight)
+        samples = samples_of("expected_error", logits, grid, **drawn)
         return norm(difference(samples, target, grid), distance, axis_weight).mean(dim=0)
     if sign_gradient:
         remedy = "The exact expectation has a gradient of its own; give num_samples to sample."
