@@ -427,7 +427,7 @@ def test_half_precision_under_autocast(name, dtype):
             lambda g: make_localizer("sampling_argmax", g, num_sample=3),
             ValueError,
             "make_localizer: an option of sampling_argmax must be one of basis, confidence_by, distance, formula, memory, "
-            "num_samples, readout, sign_gradient, temperature, got 'num_sample'. Did you mean num_samples?",
+            "noise, num_samples, readout, sign_gradient, temperature, got 'num_sample'. Did you mean num_samples?",
         ),
         (
             lambda g: make_localizer("soft_argmax", g, distance="l7"),

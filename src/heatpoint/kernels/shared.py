@@ -208,7 +208,7 @@ class _ProductError(torch.autograd.Function):
         return error
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         flat, target, axis_weight, *made = ctx.saved_tensors
         if torch.is_grad_enabled():
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
