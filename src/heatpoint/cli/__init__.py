@@ -24,6 +24,7 @@ VERBS = {
         "skeleton",
         "write a skeleton file from labels, or show one: heatpoint skeleton init labels.json --out FILE",
     ),
+    "doctor": ("doctor", "say what this installation can do, and why not where it cannot"),
     "table": ("table", "a table of the papers, measured beside published: heatpoint table list"),
     "predict": (
         "predict",

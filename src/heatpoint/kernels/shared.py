@@ -28,8 +28,10 @@ SHARINGS: tuple[Sharing, ...] = ("independent", "image", "batch")
 INDEPENDENT = 'it needs draws that maps share, noise="image" or noise="batch"'
 # Below it E^(−1/τ) spans more than float32 can hold in one sum: 33 decades at 0.25.
 LEAST_TEMPERATURE = 0.25
-# Numbers drawn and multiplied at a time: 4 MB of float32, which a CPU's caches hold in part.
-BLOCK = 2**20
+# Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, four megabytes.
+BLOCK = (2**17, 2**20)
+# Between them, the part of the maps' size that a block has: what is made of it takes twice its room.
+FRACTION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +77,17 @@ class Draw:
     def blocks(self, num_groups: int, like: Tensor) -> Iterator[tuple[slice, Tensor, list[Tensor]]]:
         """Groups, uniforms (g, s, cells) and raw offsets (g, s, …) per axis, block by block; always the same numbers.
 
-        How draws are cut into blocks depends on the sizes alone.
+        How draws are cut into blocks depends on the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK`
+        numbers, but always one sample of one group.
         """
         generator = torch.Generator(self.generator.device)
         generator.set_state(self.state)
         cells, ndim = self.support.num_cells, self.support.ndim
-        pairs = max(1, BLOCK // (cells * (1 + ndim)))
-        many, few = max(1, pairs // self.num_samples), min(self.num_samples, pairs)
+        room = min(max(BLOCK[0], like.numel() // FRACTION), BLOCK[1])
+        pairs = max(1, room // (cells * (1 + ndim)))
+        many = max(1, pairs // self.num_samples)
+        # Parts of equal size: the last would else be a product of a few columns.
+        few = -(-self.num_samples // -(-self.num_samples // pairs))
         for group in range(0, num_groups, many):
             part = slice(group, min(group + many, num_groups))
             for sample in range(0, self.num_samples, few):
@@ -252,7 +258,7 @@ def _error_and_gradients(
         if into_weights is not None and into_target is not None:
             into_sums, into_goal = torch.autograd.grad(whole, (sums, goal))
             into_target[part] += into_goal[:, :, 0]
-            into_weights[part] = into_weights[part].baddbmm_(into_sums.flatten(2), columns.flatten(1, 2))
+            into_weights[part].baddbmm_(into_sums.flatten(2), columns.flatten(1, 2))
     error = error.reshape(batch) / draw.num_samples
     if into_weights is None or into_target is None:
         return error, ()
@@ -271,9 +277,8 @@ def _weights(draw: Draw, logits: Tensor) -> Tensor:
     top = logits.detach().amax(dim=-1, keepdim=True)
     weights = logits - top
     check_normalised(draw.function, "logits", logits, weights[..., :1] if logits.shape[-1] == 0 else weights)
-    if draw.formula == "paper" and draw.temperature != 1:
-        weights = weights / draw.temperature
-    return weights.exp()
+    scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
+    return (weights * scale).exp() if weights.requires_grad else weights.mul_(scale).exp_()
 
 
 def _products(weights: Tensor, columns: Tensor) -> Tensor:
@@ -299,44 +304,62 @@ def _columns(draw: Draw, support: Support, uniform: Tensor, raw: list[Tensor]) -
     places = [place if place.ndim == 1 else place.reshape(-1, 1, place.shape[-1]) for place in around]
     if center.ndim > 1:
         center = center.reshape(-1, 1, 1, center.shape[-1])
-    by_axis = draw.formula == "released" and isinstance(support, Grid) and draw.basis is not None
-    columns = [power]
-    weighed: list[Tensor] = []
+    weighed = _axis_weights(draw.basis, support, raw) if draw.formula == "released" else []
+    columns = power.new_empty(*power.shape[:2], 1 + len(places) + 2 * len(weighed), power.shape[-1])
+    columns[:, :, 0] = power
     for axis, place in enumerate(places):
         if draw.basis is None:
-            columns.append(power * place)
+            torch.mul(power, place, out=columns[:, :, 1 + axis])
             continue
-        stride = support.strides[axis] if isinstance(support, Grid) else 1.0
-        offset = draw.basis.offsets_from_noise(raw[axis]) * stride
-        if not by_axis or not isinstance(support, Grid):
-            columns.append(power * (place + offset))
+        offset = draw.basis.offsets_from_noise(raw[axis])
+        offset = offset.mul_(support.strides[axis]) if isinstance(support, Grid) else offset
+        if draw.formula == "paper" or not isinstance(support, Grid):
+            torch.mul(power, offset.add_(place), out=columns[:, :, 1 + axis])
             continue
         index = _axis_index(support, axis, uniform.device)
-        line = support.axis_centers(axis, dtype=uniform.dtype, device=uniform.device) - center[axis] + offset
-        columns.append(power * line[..., index])
-        found = _released_columns(draw.basis, support, axis, raw[axis], line)
-        weighed += [power * column[..., index] for column in found]
-    return torch.stack([*columns, *weighed], dim=2), center
+        line = offset.add_(support.axis_centers(axis, dtype=uniform.dtype, device=uniform.device) - center[axis])
+        torch.mul(power, line[..., index], out=columns[:, :, 1 + axis])
+        for k, values in enumerate(_received(weighed[axis], line) if weighed else ()):
+            torch.mul(power, values[..., index], out=columns[:, :, 1 + len(places) + 2 * axis + k])
+    return columns, center
 
 
-def _released_columns(basis: Basis, grid: Grid, axis: int, raw: Tensor, line: Tensor) -> list[Tensor]:
-    """What the mass of each position along an axis is worth in Σ q and in Σ q (c + e), before normalising; see `_relaxed`."""
-    if isinstance(basis, Triangular):
-        length = raw.shape[-1]
-        position = torch.arange(length, dtype=raw.dtype, device=raw.device) + basis.offsets_from_noise(raw)
-        below = position.floor()
-        fraction = position - below
-        total, moment = torch.zeros_like(raw), torch.zeros_like(raw)
-        for cell, share in ((below.long(), 1 - fraction), (below.long() + 1, fraction)):
-            share = share * ((cell >= 0) & (cell < length))
-            cell = cell.clamp(0, length - 1)
-            total.scatter_add_(-1, cell, share)
-            moment.scatter_add_(-1, cell, share * line)
-        return [total, moment]
-    if isinstance(basis, Gaussian) and grid.ndim == 2:
-        total = torch.exp(-2 * raw.square())
-        return [total, total * line]
+@dataclass(frozen=True, eq=False)
+class _AxisWeights:
+    """How the positions along one axis weigh the marginal, before normalising: q_j = Σ_k shares_k[j] · m[cells_k[j]]."""
+
+    shares: list[Tensor]
+    cells: list[Tensor]
+
+
+def _axis_weights(basis: Basis | None, support: Support, raw: list[Tensor]) -> list[_AxisWeights]:
+    """The weights of the released formula, see `_relaxed`; empty where the marginal itself counts."""
+    if isinstance(basis, Triangular) and isinstance(support, Grid):
+        return [_interpolation(basis, noise) for noise in raw]
+    if isinstance(basis, Gaussian) and isinstance(support, Grid) and support.ndim == 2:
+        own = [torch.arange(noise.shape[-1], device=noise.device).expand_as(noise) for noise in raw]
+        return [_AxisWeights([torch.exp(-2 * n.square())], [cell]) for n, cell in zip(raw, own, strict=True)]
     return []
+
+
+def _interpolation(basis: Triangular, noise: Tensor) -> _AxisWeights:
+    length = noise.shape[-1]
+    position = torch.arange(length, dtype=noise.dtype, device=noise.device) + basis.offsets_from_noise(noise)
+    below = position.floor()
+    fraction, cell = position - below, below.long()
+    both = [(cell, 1 - fraction), (cell + 1, fraction)]
+    return _AxisWeights(
+        [share * ((c >= 0) & (c < length)) for c, share in both], [c.clamp(0, length - 1) for c, _ in both]
+    )
+
+
+def _received(weights: _AxisWeights, line: Tensor) -> tuple[Tensor, Tensor]:
+    """What the mass of each position is worth in Σ_j q_j, and in Σ_j q_j · line_j."""
+    total, moment = torch.zeros_like(line), torch.zeros_like(line)
+    for share, cell in zip(weights.shares, weights.cells, strict=True):
+        total.scatter_add_(-1, cell, share)
+        moment.scatter_add_(-1, cell, share * line)
+    return total, moment
 
 
 def _axis_index(grid: Grid, axis: int, device: torch.device) -> Tensor:
