@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from heatpoint.kernels import shared
 from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
+from pages import ROOT
 
 GAUSSIAN = {"name": "gaussian", "sigma": 0.7}
 CLOUD = torch.randn(11, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -37,6 +40,15 @@ ON_GRIDS = [
 ]
 CASES = [*ON_GRIDS, *((name, basis, "paper") for name in ("cloud", "clouds") for basis in (None, GAUSSIAN))]
 BATCH = (3, 4)
+
+
+def load_module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)
@@ -350,3 +362,24 @@ def test_a_localizer_shares_by_option() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="sampling_argmax: noise must be one of batch, image, independent, got 'some'"):
         make_localizer("sampling_argmax", Grid((5, 6)), noise="some")
+
+
+def test_what_sharing_costs_is_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load_module(ROOT / "docs" / "measure_shared_noise.py")
+    monkeypatch.setattr(module, "REPEATS", 60)
+    for same, low, high in ((False, 0.8, 1.6), (True, 3.0, 16.0)):
+        logits, target = module.maps(same=same)
+        alone, together = (
+            module.variances(logits, target, noise=noise, temperature=0.5) for noise in ("independent", "image")
+        )
+        assert low < together[0] / alone[0] < high
+
+
+def test_memory_does_not_grow_with_the_number_of_samples() -> None:
+    """Five times the logits and no more, at COCO's size, with ten times the samples too."""
+    benchmark = load_module(ROOT / "benchmarks" / "sampling.py")
+    for shape in ("coco-30", "coco-300"):
+        found = benchmark.measured_apart(
+            ["--peak", shape, "gemm, per image", "--temperatures", "2"], {"OMP_NUM_THREADS": "1"}
+        )
+        assert float(found) < 5.5

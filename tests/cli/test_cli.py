@@ -288,3 +288,16 @@ def test_stopped_by_hand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setattr(verb, "run", stop)
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "heatpoint: stopped. A run of train continues with --resume.\n"
+
+
+def test_the_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATPOINT_DATA", "/nowhere")
+    monkeypatch.setattr("heatpoint.cli.doctor.PACKAGES", ("torch", "no-such-package"))
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"heatpoint {__version__}, Python 3.")
+    assert lines[1].startswith("  torch ")
+    assert lines[2] == "  no-such-package is not installed"
+    assert lines[3].startswith("devices: cpu, ")
+    assert lines[4:7] == ["kernels, set to 'auto':", "  gemm: available", "  torch: available"]
+    assert lines[7] == "HEATPOINT_DATA: /nowhere, which is no folder"
