@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import looks_at
+from heatpoint._largest import first_largest
 from heatpoint._numerics import log_probabilities
 from heatpoint.expectation import wrap
 from heatpoint.support import Grid, Support
@@ -89,7 +90,7 @@ def outer(rows: list[Tensor], grid: Grid) -> Tensor:
 
 def peak_index(function: str, flat: Tensor, argument: str = "logits") -> Tensor:
     """Row-major index (*batch) of the first largest cell of flat maps (*batch, cells); maps without one are refused."""
-    values, index = flat.detach().max(dim=-1)
+    values, index = first_largest(flat.detach())
     if looks_at(flat) and not bool(values.isfinite().all()):
         log_probabilities(function, flat.detach(), argument)
     return index
