@@ -7,7 +7,16 @@ from torch import Tensor
 
 from heatpoint._checks import check_real, check_whole, message, one_of
 from heatpoint._largest import largest_cells
-from heatpoint._lattice import axis_steps, center_at, onto_grid, outer, peak_index, shortest_steps, wrapped
+from heatpoint._lattice import (
+    axis_steps,
+    cells_within,
+    center_at,
+    onto_grid,
+    outer,
+    peak_index,
+    shortest_steps,
+    wrapped,
+)
 from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint.expectation import expected_position
 from heatpoint.support import Grid, Support, check_grid, check_support, per_axis
@@ -101,7 +110,8 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
 def window(logits: Tensor, grid: Grid, *, radius: int = 1, weighting: str = "probability") -> Tensor:
     """The weighted mean of the cells within `radius` of the largest on every axis (Eq. 17 with Eq. 19: radius 1, 3x3 cells).
 
-    At the border the window is cut; on a cyclic axis it wraps around. Weightings are those of `top_k`.
+    At the border the window is cut; on a cyclic axis it wraps around. Weightings are those of `top_k`. Cost: that of finding the
+    peak; of a small window only its own cells are weighed.
 
     Args:
         logits: (*batch, *grid.shape), any real, −inf for a forbidden cell.
@@ -124,8 +134,13 @@ def window(logits: Tensor, grid: Grid, *, radius: int = 1, weighting: str = "pro
     one_of("window", "weighting", weighting, WEIGHTINGS)
     radius = check_whole("window", "radius", radius, "be a whole number of at least 0", least=0)
     flat = promote(grid.flatten("window", logits))
-    cells = grid.unravel(peak_index("window", flat)).to(flat.dtype)
-    rows = [axis_steps(cells, grid, axis).abs() <= radius for axis in range(grid.ndim)]
+    peak = grid.unravel(peak_index("window", flat))
+    if _is_small(radius, grid):
+        index, exists = cells_within(radius, peak, grid)
+        weights = _weights("window", flat.gather(-1, index), exists, weighting)
+        steps = _offsets(radius, grid, weights)
+        return wrapped(grid.to_points(peak.to(flat.dtype) + (weights.unsqueeze(-1) * steps).sum(dim=-2)), grid)
+    rows = [axis_steps(peak.to(flat.dtype), grid, axis).abs() <= radius for axis in range(grid.ndim)]
     return _mean_over("window", flat, outer(rows, grid).flatten(-grid.ndim), grid, weighting)
 
 
@@ -166,6 +181,18 @@ def four_neighbours(logits: Tensor, grid: Grid, target: Tensor, *, weighting: st
     return _mean_over("four_neighbours", flat, mask, grid, weighting)
 
 
+def _is_small(radius: int, grid: Grid) -> bool:
+    """Whether a window has far fewer cells than the map, and no step within it is shorter the other way round."""
+    turns = any(4 * radius >= grid.lengths[axis] for axis in grid.cyclic)
+    return not turns and 4 * (2 * radius + 1) ** grid.ndim <= grid.num_cells
+
+
+def _offsets(radius: int, grid: Grid, like: Tensor) -> Tensor:
+    """Steps (cells, D) from the centre of a window to its cells, row-major, in point order."""
+    steps = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    return torch.stack(torch.meshgrid([steps] * grid.ndim, indexing="ij")[::-1], dim=-1).reshape(-1, grid.ndim)
+
+
 def _mean_over(function: str, flat: Tensor, mask: Tensor, grid: Support, weighting: str) -> Tensor:
     """Mean position of the masked cells of flat maps (*batch, cells), under one of the WEIGHTINGS."""
     weights = _weights(function, flat, mask, weighting)
@@ -190,4 +217,6 @@ def _weights(function: str, flat: Tensor, mask: Tensor | None, weighting: str) -
     values = values / values.detach().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
     total = values.sum(dim=-1, keepdim=True)
     is_empty = total.detach() <= 0
-    return torch.where(is_empty, mask / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total))
+    return torch.where(
+        is_empty, mask.to(flat.dtype) / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total)
+    )
