@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -12,3 +13,9 @@ def first_largest(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 def largest_cells(flat: Tensor, k: int) -> Tensor:
     return flat.topk(k, dim=-1, sorted=False).indices
+
+
+def label_cross_entropy(flat_logits: Tensor, label_map: Tensor) -> Tensor:
+    """−Σ label · log softmax over maps (*batch, cells), with 0 · −∞ = 0."""
+    log_p = flat_logits.log_softmax(dim=-1)
+    return -(label_map * torch.where(label_map > 0, log_p, 0.0)).sum(dim=-1)

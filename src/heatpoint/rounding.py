@@ -147,6 +147,29 @@ def activation_of(function: str, argument: str, points: Tensor, grid: Grid) -> T
     return outer(rows, grid)
 
 
+@full_precision
+def activation_cells(function: str, argument: str, points: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The cells of `activation_probabilities` that may be chosen and their probabilities, both (*batch, 2^D), without the map.
+
+    A cell that clipping makes the same as another is listed for each; the probabilities add up.
+
+    >>> activation_cells("f", "points", torch.tensor([5.0]), Grid((4,), stride=4, offset=0))
+    (tensor([1, 2]), tensor([0.7500, 0.2500]))
+    """
+    check_grid(function, grid)
+    cells = _checked_cells(function, argument, points, grid)
+    lower = cells.detach().floor()
+    fraction = cells - lower
+    low, high = onto_grid(lower, grid), onto_grid(lower + 1, grid)
+    index, weight = torch.zeros_like(low[..., :1]), torch.ones_like(fraction[..., :1])
+    for axis in reversed(range(grid.ndim)):
+        ends = torch.stack([low[..., axis], high[..., axis]], dim=-1)
+        shares = torch.stack([1 - fraction[..., axis], fraction[..., axis]], dim=-1)
+        index = (index.unsqueeze(-1) * grid.lengths[axis] + ends.unsqueeze(-2)).flatten(-2)
+        weight = (weight.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(-2)
+    return index, weight
+
+
 def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Tensor:
     """Mean of (decoded − true) under plain argmax decoding, for a fractional part that is uniform: (½ − t) · stride (Table 1).
 
