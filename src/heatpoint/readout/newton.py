@@ -157,7 +157,11 @@ def _blurred_patches(flat: Tensor, center: Tensor, grid: Grid, rule: _Rule, taps
     reach = rule.curvature_step
     index, exists = cells_within(reach + len(taps) // 2, center, grid)
     values = flat.gather(-1, index)
-    values = values.masked_fill(values == -torch.inf, rule.floor).masked_fill(~exists, 0.0)
+    is_forbidden = values.detach() == -torch.inf
+    if bool(is_forbidden.any()):
+        values = values.masked_fill(is_forbidden, rule.floor)
+    if not bool(exists.all()):
+        values = values.masked_fill(~exists, 0.0)
     side = len(taps) + 2 * reach
     matrix = band_matrix(taps, side, 2 * reach + 1, flat)
     for _ in range(grid.ndim):
