@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import looks_at
+from heatpoint._largest import first_largest
 from heatpoint._numerics import log_probabilities
 from heatpoint.expectation import wrap
 from heatpoint.support import Grid, Support
@@ -87,9 +88,32 @@ def outer(rows: list[Tensor], grid: Grid) -> Tensor:
     return product
 
 
+def cells_within(radius: int, center: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Indices of the (2 radius + 1)^D cells around whole cells (*batch, D), row-major, and which of them exist.
+
+    On a cyclic axis all exist. In place of a cell that does not exist stands the nearest that does.
+
+    >>> cells_within(1, torch.tensor([0, 2]), Grid((4, 3)))[1].unflatten(-1, (3, 3))
+    tensor([[False,  True,  True],
+            [False,  True,  True],
+            [False,  True,  True]])
+    """
+    offsets = torch.arange(-radius, radius + 1, device=center.device)
+    index, exists = torch.zeros_like(center[..., :1]), torch.ones_like(center[..., :1], dtype=torch.bool)
+    for axis in reversed(range(grid.ndim)):
+        length = grid.lengths[axis]
+        column = center[..., axis, None] + offsets
+        inside = (column >= 0) & (column < length)
+        if axis in grid.cyclic:
+            column, inside = torch.remainder(column, length), torch.ones_like(inside)
+        index = (index.unsqueeze(-1) * length + column.clamp(0, length - 1).unsqueeze(-2)).flatten(-2)
+        exists = (exists.unsqueeze(-1) & inside.unsqueeze(-2)).flatten(-2)
+    return index, exists
+
+
 def peak_index(function: str, flat: Tensor, argument: str = "logits") -> Tensor:
     """Row-major index (*batch) of the first largest cell of flat maps (*batch, cells); maps without one are refused."""
-    values, index = flat.detach().max(dim=-1)
+    values, index = first_largest(flat.detach())
     if looks_at(flat) and not bool(values.isfinite().all()):
         log_probabilities(function, flat.detach(), argument)
     return index

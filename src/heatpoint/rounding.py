@@ -134,17 +134,34 @@ def activation_probabilities(points: Tensor, grid: Grid) -> Tensor:
 def activation_of(function: str, argument: str, points: Tensor, grid: Grid) -> Tensor:
     """`activation_probabilities` on behalf of the caller `function`, whose `argument` holds the points."""
     check_grid(function, grid)
-    cells = _checked_cells(function, argument, points, grid)
-    lower = cells.detach().floor()
-    fraction = cells - lower
-    low, high = onto_grid(lower, grid), onto_grid(lower + 1, grid)
+    low, high, fraction = _around(function, argument, points, grid)
     rows = []
     for axis, length in enumerate(grid.lengths):
-        index = torch.arange(length, device=cells.device)
+        index = torch.arange(length, device=fraction.device)
         epsilon = fraction[..., axis, None]
         at_low, at_high = index == low[..., axis, None], index == high[..., axis, None]
         rows.append(at_low * (1 - epsilon) + at_high * epsilon)
     return outer(rows, grid)
+
+
+@full_precision
+def activation_cells(function: str, argument: str, points: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The cells of `activation_probabilities` that may be chosen and their probabilities, both (*batch, 2^D), without the map.
+
+    A cell that clipping makes the same as another is listed for each; the probabilities add up.
+
+    >>> activation_cells("f", "points", torch.tensor([5.0]), Grid((4,), stride=4, offset=0))
+    (tensor([1, 2]), tensor([0.7500, 0.2500]))
+    """
+    check_grid(function, grid)
+    low, high, fraction = _around(function, argument, points, grid)
+    index, weight = torch.zeros_like(low[..., :1]), torch.ones_like(fraction[..., :1])
+    for axis in reversed(range(grid.ndim)):
+        ends = torch.stack([low[..., axis], high[..., axis]], dim=-1)
+        shares = torch.stack([1 - fraction[..., axis], fraction[..., axis]], dim=-1)
+        index = (index.unsqueeze(-1) * grid.lengths[axis] + ends.unsqueeze(-2)).flatten(-2)
+        weight = (weight.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(-2)
+    return index, weight
 
 
 def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Tensor:
@@ -284,6 +301,13 @@ def _checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> 
         remedy = "Give a missing point weight 0 and any finite place."
         raise ValueError(message(function, argument, "be finite", "NaN or infinity", remedy))
     return grid.to_cells(points)
+
+
+def _around(function: str, argument: str, points: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells ⌊c⌋ and ⌊c⌋ + 1, put onto the grid, and ε between them, each (*batch, D)."""
+    cells = _checked_cells(function, argument, points, grid)
+    lower = cells.detach().floor()
+    return onto_grid(lower, grid), onto_grid(lower + 1, grid), cells - lower
 
 
 def _check_threshold(function: str, argument: str, threshold: float | Tensor) -> None:

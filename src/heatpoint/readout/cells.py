@@ -6,7 +6,17 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import check_real, check_whole, message, one_of
-from heatpoint._lattice import axis_steps, center_at, onto_grid, outer, peak_index, shortest_steps, wrapped
+from heatpoint._largest import largest_cells
+from heatpoint._lattice import (
+    axis_steps,
+    cells_within,
+    center_at,
+    onto_grid,
+    outer,
+    peak_index,
+    shortest_steps,
+    wrapped,
+)
 from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint.expectation import expected_position
 from heatpoint.support import Grid, Support, check_grid, check_support, per_axis
@@ -56,7 +66,8 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     alone, weighting="logits", which the published code computes: both names give the same numbers. "values" weights by the map's
     own values, for maps that are not logits; a negative value weighs nothing, and where none is positive all k weigh the same.
     Eq. 17 does not divide by the sum of the chosen weights, which is 1 for a map without error; here it is always divided.
-    On cyclic axes the mean is taken over the steps from the peak, the short way round.
+    On cyclic axes the mean is taken over the steps from the peak, the short way round. Cost: one pass over the maps on the CPU,
+    where all but a few cells are ruled out by the maxima of blocks; no sort.
 
     Args:
         logits: (*batch, *grid.shape), any real, −inf for a forbidden cell.
@@ -81,8 +92,8 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     rule = f"be a whole number from 1 to the {grid.num_cells} cells of a map"
     k = check_whole("top_k", "k", k, rule, least=1, most=grid.num_cells, remedy="k=1 is the plain argmax.")
     flat = promote(grid.flatten("top_k", logits))
-    # Among equal cells torch's topk takes any; the plain argmax takes the first.
-    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else flat.detach().topk(k, dim=-1, sorted=False).indices
+    # Among equal cells the k largest are any; the plain argmax takes the first.
+    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else largest_cells(flat.detach(), k)
     weights = _weights("top_k", flat.gather(-1, chosen), None, weighting)
     if not isinstance(grid, Grid):
         centers = grid.cell_centers(dtype=flat.dtype, device=flat.device).expand(*chosen.shape[:-1], -1, -1)
@@ -99,7 +110,8 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
 def window(logits: Tensor, grid: Grid, *, radius: int = 1, weighting: str = "probability") -> Tensor:
     """The weighted mean of the cells within `radius` of the largest on every axis (Eq. 17 with Eq. 19: radius 1, 3x3 cells).
 
-    At the border the window is cut; on a cyclic axis it wraps around. Weightings are those of `top_k`.
+    At the border the window is cut; on a cyclic axis it wraps around. Weightings are those of `top_k`. Cost: that of finding the
+    peak; of a small window only its own cells are weighed.
 
     Args:
         logits: (*batch, *grid.shape), any real, −inf for a forbidden cell.
@@ -122,8 +134,13 @@ def window(logits: Tensor, grid: Grid, *, radius: int = 1, weighting: str = "pro
     one_of("window", "weighting", weighting, WEIGHTINGS)
     radius = check_whole("window", "radius", radius, "be a whole number of at least 0", least=0)
     flat = promote(grid.flatten("window", logits))
-    cells = grid.unravel(peak_index("window", flat)).to(flat.dtype)
-    rows = [axis_steps(cells, grid, axis).abs() <= radius for axis in range(grid.ndim)]
+    peak = grid.unravel(peak_index("window", flat))
+    if _is_small(radius, grid):
+        index, exists = cells_within(radius, peak, grid)
+        weights = _weights("window", flat.gather(-1, index), exists, weighting)
+        steps = _offsets(radius, grid, weights)
+        return wrapped(grid.to_points(peak.to(flat.dtype) + (weights.unsqueeze(-1) * steps).sum(dim=-2)), grid)
+    rows = [axis_steps(peak.to(flat.dtype), grid, axis).abs() <= radius for axis in range(grid.ndim)]
     return _mean_over("window", flat, outer(rows, grid).flatten(-grid.ndim), grid, weighting)
 
 
@@ -164,6 +181,18 @@ def four_neighbours(logits: Tensor, grid: Grid, target: Tensor, *, weighting: st
     return _mean_over("four_neighbours", flat, mask, grid, weighting)
 
 
+def _is_small(radius: int, grid: Grid) -> bool:
+    """Whether a window has far fewer cells than the map, and no step within it is shorter the other way round."""
+    turns = any(4 * radius >= grid.lengths[axis] for axis in grid.cyclic)
+    return not turns and 4 * (2 * radius + 1) ** grid.ndim <= grid.num_cells
+
+
+def _offsets(radius: int, grid: Grid, like: Tensor) -> Tensor:
+    """Steps (cells, D) from the centre of a window to its cells, row-major, in point order."""
+    steps = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    return torch.stack(torch.meshgrid([steps] * grid.ndim, indexing="ij")[::-1], dim=-1).reshape(-1, grid.ndim)
+
+
 def _mean_over(function: str, flat: Tensor, mask: Tensor, grid: Support, weighting: str) -> Tensor:
     """Mean position of the masked cells of flat maps (*batch, cells), under one of the WEIGHTINGS."""
     weights = _weights(function, flat, mask, weighting)
@@ -188,4 +217,6 @@ def _weights(function: str, flat: Tensor, mask: Tensor | None, weighting: str) -
     values = values / values.detach().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
     total = values.sum(dim=-1, keepdim=True)
     is_empty = total.detach() <= 0
-    return torch.where(is_empty, mask / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total))
+    return torch.where(
+        is_empty, mask.to(flat.dtype) / mask.sum(dim=-1, keepdim=True), values / torch.where(is_empty, 1.0, total)
+    )

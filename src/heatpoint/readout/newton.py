@@ -9,22 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_real, check_whole, message, one_of
-from heatpoint._lattice import onto_grid, peak_index, wrapped
+from heatpoint._checks import check_real, check_whole, looks_at, message, one_of
+from heatpoint._lattice import cells_within, onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
+from heatpoint.readout._blur import band_matrix, modulate, opencv_taps
 from heatpoint.support import Grid, check_grid, per_axis
 
 # A map's logarithm at a fixed offset from the cell of its expansion, (*batch).
 LogAt = Callable[[tuple[int, ...]], Tensor]
-
-# OpenCV does not compute these kernels but holds them, in 1/256.
-_SHORT_KERNELS = {
-    1: (256,),
-    3: (64, 128, 64),
-    5: (16, 64, 96, 64, 16),
-    7: (8, 28, 56, 72, 56, 28, 8),
-    9: (4, 13, 30, 51, 60, 51, 30, 13, 4),
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,9 @@ def dark(
       neighbours all exist. On an exact Gaussian map without a blur (kernel_size=1) it is exact everywhere, the border
       included. The step is limited to 1.5 cells.
 
+    Cost on the CPU: that of finding the peak. Of a map far larger than the kernel only the cells that reach the derivatives are
+    blurred; the whole map is where a value near the peak is clamped, which the rescaling decides.
+
     Args:
         maps: (*batch, *grid.shape), values (not logits): what a network trained on Gaussian maps predicts. A forbidden cell
             (−inf) counts as the least value of the variant.
@@ -89,26 +84,109 @@ def dark(
     """
     check_grid("dark", grid)
     one_of("dark", "variant", variant, _RULES)
-    taps = _taps(_kernel_size(sigma_cells, kernel_size))
+    taps = opencv_taps(_kernel_size(sigma_cells, kernel_size))
     rule = _RULES[variant]
     flat = promote(grid.flatten("dark", maps, "maps"))
     peak = grid.unravel(peak_index("dark", flat, "maps"))
     center, is_active = _expansion_cell(peak, grid, rule)
+    may_move = _has_margin(peak, grid, rule.margin)
+    largest = flat.detach().gather(-1, grid.ravel(peak).unsqueeze(-1)).squeeze(-1)
+    is_bounded = (largest <= rule.ceiling) & largest.isfinite()
+    step, is_regular = _step(flat, center, ~may_move, is_bounded, is_active, grid, rule, taps)
+    if rule.moves_inwards:
+        step = step.clamp(-1.5, 1.5)
+    moves = is_regular & may_move
+    cells = torch.where(moves.unsqueeze(-1), center + step, peak.to(flat.dtype))
+    return wrapped(grid.to_points(cells), grid)
+
+
+def _step(
+    flat: Tensor,
+    center: Tensor,
+    stays: Tensor,
+    is_bounded: Tensor,
+    is_active: Tensor,
+    grid: Grid,
+    rule: _Rule,
+    taps: list[float],
+) -> tuple[Tensor, Tensor]:
+    """The step (*batch, D) from the cells of the expansion and where there is one (*batch), by patches where they suffice."""
+
+    def newton(log_at: LogAt) -> tuple[Tensor, Tensor]:
+        return _newton_step(*_derivatives(log_at, grid.ndim, rule), is_active)
+
+    side = len(taps) + 2 * rule.curvature_step
+    # A patch decides by its values whether it suffices.
+    if not looks_at(flat) or 2 * side**grid.ndim > grid.num_cells:
+        return newton(_logs_of_maps(flat, center, grid, rule, taps))
+    batch = center.shape[:-1]
+    flat, center = flat.reshape(-1, grid.num_cells), center.reshape(-1, grid.ndim)
+    patches, least = _blurred_patches(flat, center, grid, rule, taps)
+    # Rescaling a map adds a constant to its logarithm, which no derivative sees, unless a value is clamped. A blur lowers the
+    # maximum, so the factor is at least 1: what is not below the floor stays so, and nothing comes to exceed the old maximum.
+    suffices = stays.reshape(-1) | (is_bounded.reshape(-1) & (least >= rule.floor)) | (len(taps) == 1)
+    if bool(suffices.all()):
+        step, is_regular = newton(_logs_of_patches(patches, center, grid, rule))
+    else:
+        # Rows by themselves, not one chosen afterwards: an overflow in what is not chosen would make its gradient NaN.
+        step, is_regular = patches.new_zeros(center.shape), torch.zeros_like(suffices)
+        for rows, logs in (
+            (suffices, _logs_of_patches(patches[suffices], center[suffices], grid, rule)),
+            (~suffices, _logs_of_maps(flat[~suffices], center[~suffices], grid, rule, taps)),
+        ):
+            found, has_step = newton(logs)
+            step, is_regular = step.index_put((rows,), found), is_regular.index_put((rows,), has_step)
+    return step.view(*batch, grid.ndim), is_regular.view(batch)
+
+
+def _logs_of_maps(flat: Tensor, center: Tensor, grid: Grid, rule: _Rule, taps: list[float]) -> LogAt:
+    """The logarithm of whole maps, blurred and rescaled."""
     # The blur would take 0 · −inf, which is NaN, to every cell.
-    blurred = _modulate(flat.masked_fill(flat == -torch.inf, rule.floor), grid, taps)
+    blurred = modulate(flat.masked_fill(flat == -torch.inf, rule.floor), grid, taps)
 
     def log_at(offset: tuple[int, ...]) -> Tensor:
         cell = onto_grid(center + per_axis(offset, center), grid)
         values = blurred.gather(-1, grid.ravel(cell).unsqueeze(-1)).squeeze(-1)
         return values.clamp(rule.floor, rule.ceiling).log()
 
-    gradient, hessian = _derivatives(log_at, grid.ndim, rule)
-    step, is_regular = _newton_step(gradient, hessian, is_active)
-    if rule.moves_inwards:
-        step = step.clamp(-1.5, 1.5)
-    moves = is_regular & _has_margin(peak, grid, rule.margin)
-    cells = torch.where(moves.unsqueeze(-1), center + step, peak.to(flat.dtype))
-    return wrapped(grid.to_points(cells), grid)
+    return log_at
+
+
+def _blurred_patches(flat: Tensor, center: Tensor, grid: Grid, rule: _Rule, taps: list[float]) -> tuple[Tensor, Tensor]:
+    """Blurred maps around `center`, (rows, cells of the patch), and the least of each patch's cells that exist, (rows)."""
+    reach = rule.curvature_step
+    index, exists = cells_within(reach + len(taps) // 2, center, grid)
+    values = flat.gather(-1, index)
+    is_forbidden = values.detach() == -torch.inf
+    if bool(is_forbidden.any()):
+        values = values.masked_fill(is_forbidden, rule.floor)
+    if not bool(exists.all()):
+        values = values.masked_fill(~exists, 0.0)
+    side = len(taps) + 2 * reach
+    matrix = band_matrix(taps, side, 2 * reach + 1, flat)
+    for _ in range(grid.ndim):
+        # The first axis is blurred and goes last: after all have gone they stand where they stood.
+        values = values.unflatten(-1, (side, values.shape[-1] // side)).transpose(-1, -2)
+        values = (values.reshape(-1, side) @ matrix).unflatten(0, values.shape[:-1]).flatten(1)
+    kept = values.detach().masked_fill(~cells_within(reach, center, grid)[1], torch.inf)
+    return values, kept.amin(dim=-1)
+
+
+def _logs_of_patches(patches: Tensor, center: Tensor, grid: Grid, rule: _Rule) -> LogAt:
+    """The logarithm of patches of (2 curvature_step + 1)^D cells around `center`; beyond a straight border its last cell."""
+    logs = patches.clamp(rule.floor, rule.ceiling).log()
+    reach, side = rule.curvature_step, 2 * rule.curvature_step + 1
+
+    def log_at(offset: tuple[int, ...]) -> Tensor:
+        place = torch.zeros_like(center[..., 0])
+        for axis in reversed(range(grid.ndim)):
+            column, move = center[..., axis], torch.full_like(place, offset[axis])
+            if axis not in grid.cyclic:
+                move = (column + move).clamp(0, grid.lengths[axis] - 1) - column
+            place = place * side + move + reach
+        return logs.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+
+    return log_at
 
 
 def _kernel_size(sigma_cells: float, kernel_size: int | None) -> int:
@@ -120,40 +198,6 @@ def _kernel_size(sigma_cells: float, kernel_size: int | None) -> int:
     if kernel_size % 2 == 0:
         raise ValueError(message("dark", "kernel_size", "be odd and positive", kernel_size, remedy))
     return kernel_size
-
-
-def _taps(size: int) -> list[float]:
-    if size in _SHORT_KERNELS:
-        return [weight / 256 for weight in _SHORT_KERNELS[size]]
-    radius = size // 2
-    sigma = 0.3 * (radius - 1) + 0.8
-    weights = [math.exp(-0.5 * (t / sigma) ** 2) for t in range(-radius, radius + 1)]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _modulate(flat: Tensor, grid: Grid, taps: list[float]) -> Tensor:
-    """Blurs flat maps along every axis and rescales each to its old maximum; (*batch, cells)."""
-    if len(taps) == 1:
-        return flat
-    blurred = grid.unflatten(flat)
-    for axis, length in enumerate(grid.lengths):
-        # A product with a matrix, not a convolution: convolutions may run in TF32 by default, whose digits do not suffice.
-        matrix = _blur_matrix(taps, length, axis in grid.cyclic, flat)
-        blurred = (blurred.movedim(grid.map_dim(axis), -1) @ matrix).movedim(-1, grid.map_dim(axis))
-    blurred = blurred.flatten(-grid.ndim)
-    old, new = flat.amax(dim=-1, keepdim=True), blurred.amax(dim=-1, keepdim=True)
-    is_flat = new == 0
-    return blurred * torch.where(is_flat, 1.0, old / torch.where(is_flat, 1.0, new))
-
-
-def _blur_matrix(taps: list[float], length: int, is_cyclic: bool, like: Tensor) -> Tensor:
-    matrix = torch.zeros(length, length, dtype=torch.float64, device=like.device)
-    index = torch.arange(length, device=like.device)
-    step = index - index.unsqueeze(-1)
-    for offset, weight in enumerate(taps, start=-(len(taps) // 2)):
-        reaches = (step - offset) % length == 0 if is_cyclic else step == offset
-        matrix += weight * reaches.to(matrix.dtype)
-    return matrix.to(like.dtype)
 
 
 def _expansion_cell(peak: Tensor, grid: Grid, rule: _Rule) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import one_of
+from heatpoint._largest import first_largest
 from heatpoint._lattice import axis_steps, onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
 from heatpoint.support import Grid, check_grid, per_axis
@@ -91,7 +92,7 @@ def second_maximum_shift(maps: Tensor, grid: Grid) -> Tensor:
     check_grid("second_maximum_shift", grid)
     flat = promote(grid.flatten("second_maximum_shift", maps, "maps")).detach()
     index = peak_index("second_maximum_shift", flat, "maps").unsqueeze(-1)
-    second_value, second = flat.scatter(-1, index, -torch.inf).max(dim=-1)
+    second_value, second = first_largest(flat.scatter(-1, index, -torch.inf))
     cells = grid.unravel(index.squeeze(-1)).to(flat.dtype)
     steps = []
     for axis in range(grid.ndim):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from heatpoint._checks import looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
-from heatpoint.rounding import activation_of, cells_of, gaussian_of
+from heatpoint.rounding import activation_cells, activation_of, cells_of, gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
 from heatpoint.support import Grid, check_grid
 
@@ -42,6 +42,8 @@ def rounded_cross_entropy(
     as well, without the noise of the draw. "floor", "round" and "ceil" are the vanilla quantization systems (Table 1), the
     baseline that the paper compares with.
 
+    Cost: one log softmax. The label is the index of a cell, of 2^D cells if expected; no target map is made.
+
     Args:
         logits: (*batch, *grid.shape).
         grid: A Grid.
@@ -63,8 +65,8 @@ def rounded_cross_entropy(
     check_grid("rounded_cross_entropy", grid)
     flat, target = flat_and_target("rounded_cross_entropy", logits, grid, target)
     log_p = log_probabilities("rounded_cross_entropy", flat)
-    label_map = _label_map("rounded_cross_entropy", grid, target.expand(*log_p.shape[:-1], -1), label, generator)
-    return -_weighted(label_map, log_p).sum(dim=-1)
+    index, weight = _label_cells("rounded_cross_entropy", grid, target.expand(*log_p.shape[:-1], -1), label, generator)
+    return -_weighted(weight, log_p.gather(-1, index)).sum(dim=-1)
 
 
 @full_precision
@@ -176,6 +178,17 @@ def map_error(
     gaussian = gaussian_of("map_error", "target", target, grid, sigma_cells=sigma_cells, radius_sigmas=radius_sigmas)
     wanted = grid.flatten("map_error", gaussian)
     return MAP_ERRORS[kind](flat, wanted.expand_as(flat), reduction="none").mean(dim=-1)
+
+
+def _label_cells(
+    function: str, grid: Grid, target: Tensor, label: Label, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The cells that may be the label and the probability of each, both (*batch, 1), or (*batch, 2^D) if expected."""
+    one_of(function, "label", label, LABELS)
+    if label == "expected":
+        return activation_cells(function, "target", target, grid)
+    index = grid.ravel(cells_of(function, "target", target, grid, mode=label, generator=generator)).unsqueeze(-1)
+    return index, torch.ones_like(index, dtype=target.dtype)
 
 
 def _label_map(function: str, grid: Grid, target: Tensor, label: Label, generator: torch.Generator | None) -> Tensor:
