@@ -1,0 +1,704 @@
+// Sampling-argmax of one map after the other, forward and gradient together; compiled once per instruction set.
+//
+// A sample's weight of cell i is (p_i / E_i)^(1/τ) (paper) or p_i E_i^(−1/τ) (released), E_i = −log u_i, up to a factor that
+// cancels in the ratio: softmax((log p + g) / τ) with the Gumbel draw g = −log E, without two logarithms. Weights are kept until
+// the sample's point and with it the slope of the distance are known; then
+//     ∂d/∂h_i = (w_i / Σw) Σ_a d'_a (c_ai + e_ai − Y_a) / τ   (released: without the τ)
+// is added to the map's gradient. Nothing of size samples x cells exists, and a map's result depends on no other map.
+
+#include <cmath>
+#include <cstring>
+
+#include "sampling_call.hpp"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace heatpoint {
+namespace HP_ISA {
+
+#include "vectors.hpp"
+#include "philox.hpp"
+
+enum Power { GENERAL, INVERSE_ROOT, INVERSE, INVERSE_SQUARE, LOGARITHMIC };
+
+struct Map {
+    Task *task;
+    hp_sampling *call;
+    Rows room;
+    int64_t index;
+    const float *centers[3];
+    double middle[3];
+    Power power;
+    float exponent;  // 1/τ
+
+    float *row(int number) const { return room.row(number); }
+};
+
+// Weighted sums over the cells.
+struct Moments {
+    double weight, position[3];
+};
+
+// Sums of a few thousand floats, then doubles.
+template <int D>
+struct Sums {
+    vf weight{}, position[D + 1]{};
+
+    void flush(Moments &into) {
+        into.weight += total(weight);
+        for (int a = 0; a < D; ++a) into.position[a] += total(position[a]);
+        *this = Sums{};
+    }
+};
+
+constexpr int64_t FLUSH = 32 * BLOCK;
+
+// Base weights p^(1/τ) or p, 1 in the largest cell; false if the map has none: result NaN.
+static bool prepare(const Map &m) {
+    hp_sampling &call = *m.call;
+    const int64_t n = call.num_cells, row = m.task->row;
+    const float *logits = call.logits + m.index * n;
+    float *base = m.row(ROW_BASE), *fraction = m.row(ROW_WEIGHTS);
+    std::memcpy(base, logits, n * sizeof(float));
+    for (int64_t i = n; i < row; ++i) base[i] = -INFINITY;
+    vf most = all(-INFINITY);
+    vi is_nan{};
+    for (int64_t i = 0; i < row; i += W) {
+        const vf x = load(base + i);
+        is_nan |= (vi)(x != x);
+        most = x > most ? x : most;
+    }
+    float largest = -INFINITY;
+    bool undefined = false;
+    for (int i = 0; i < W; ++i) {
+        largest = most[i] > largest ? most[i] : largest;
+        undefined |= is_nan[i] != 0;
+    }
+    if (undefined || largest == INFINITY) {
+        m.task->num_undefined.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    if (largest == -INFINITY) {
+        m.task->num_forbidden.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    const double in_bits = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
+    const double top = largest;
+    if (m.power == LOGARITHMIC) {
+        double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
+        for (int64_t i = 0; i < row; ++i) log_base[i] = ((double)base[i] - top) * in_bits;
+        return true;
+    }
+    // The whole part and the rest in doubles: of large logits floats would lose the rest.
+    const double magic = 6755399441055744.0;
+    for (int64_t i = 0; i < row; ++i) {
+        double bits = ((double)base[i] - top) * in_bits;
+        bits = bits < -200 ? -200 : bits;
+        const double whole = (bits + magic) - magic;
+        fraction[i] = (float)(bits - whole);
+        base[i] = (float)whole;
+    }
+    for (int64_t i = 0; i < row; i += W) {
+        const vf whole = load(base + i);
+        const vf weight = scaled(exp2_fraction(load(fraction + i)), __builtin_convertvector(whole, vi));
+        store(base + i, whole > -100.0f ? weight : vf{});
+    }
+    return true;
+}
+
+template <Power POWER>
+static inline __attribute__((always_inline)) vf powered(vf base, vf bits, float exponent) {
+    if (POWER == INVERSE_ROOT) return base * inverse_root(bits);
+    if (POWER == INVERSE) return base * inverse(bits);
+    if (POWER == INVERSE_SQUARE) {
+        const vf y = inverse(bits);
+        return (base * y) * y;
+    }
+    // 2^(−log2(bits)/τ): the whole and the broken part of the logarithm apart, so that their sum's rounding is not multiplied.
+    const Logarithm log = log2_parts<true>(bits);
+    const vf broken = -exponent * log.fraction;
+    const vf n = nearest(broken - exponent * log.exponent);
+    const vf r = broken + (-exponent * log.exponent - n);
+    return base * scaled(exp2_fraction(r), __builtin_convertvector(n, vi));
+}
+
+// −log2 u, E up to the factor ln 2.
+template <bool is_fine>
+static inline __attribute__((always_inline)) vf exponentials(vu word) {
+    const Logarithm log = log2_parts<is_fine>(uniforms(word));
+    return -(log.exponent + log.fraction);
+}
+
+// Weights of one sample into `weights`, and their sums with the centres.
+template <Power POWER, int D>
+static Moments weigh(const Map &m, uint32_t sample, float *__restrict weights) {
+    const Philox philox(m.call->seed, sample, (uint32_t)m.index, 0);
+    const float *base = m.row(ROW_BASE);
+    const float exponent = m.exponent;
+    Moments moments{};
+    Sums<D> sums;
+    for (int64_t start = 0; start < m.task->row; start += FLUSH) {
+        const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
+        for (int64_t block = start; block < end; block += BLOCK) {
+            for (int part = 0; part < 16; part += W) {
+                vu words[4];
+                philox.words((uint32_t)(block / 4 + part), words);
+                vf w[4];
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; ++k) {
+                    const int64_t i = block + 16 * k + part;
+                    w[k] = powered<POWER>(load(base + i), exponentials<POWER == GENERAL>(words[k]), exponent);
+                    store(weights + i, w[k]);
+                }
+                sums.weight += (w[0] + w[1]) + (w[2] + w[3]);
+#pragma GCC unroll 3
+                for (int a = 0; a < D; ++a) {
+#pragma GCC unroll 4
+                    for (int k = 0; k < 4; ++k)
+                        sums.position[a] += w[k] * load(m.centers[a] + block + 16 * k + part);
+                }
+            }
+        }
+        sums.flush(moments);
+    }
+    return moments;
+}
+
+// The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature.
+static void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights) {
+    const Philox philox(m.call->seed, sample, (uint32_t)m.index, 0);
+    const double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
+    float *whole = m.row(ROW_EXPONENT), *broken = m.row(ROW_FRACTION);
+    const int64_t row = m.task->row;
+    for (int64_t block = 0; block < row; block += BLOCK) {
+        for (int part = 0; part < 16; part += W) {
+            vu words[4];
+            philox.words((uint32_t)(block / 4 + part), words);
+            for (int k = 0; k < 4; ++k) {
+                const Logarithm log = log2_parts<true>(exponentials<true>(words[k]));
+                store(whole + block + 16 * k + part, log.exponent);
+                store(broken + block + 16 * k + part, log.fraction);
+            }
+        }
+    }
+    const double exponent = 1 / m.call->temperature;
+    double most = -INFINITY;
+    for (int64_t i = 0; i < row; ++i) {
+        const double score = log_base[i] - exponent * ((double)whole[i] + (double)broken[i]);
+        most = score > most ? score : most;
+    }
+    const double magic = 6755399441055744.0;
+    for (int64_t i = 0; i < row; ++i) {
+        double bits = log_base[i] - exponent * ((double)whole[i] + (double)broken[i]) - most;
+        bits = bits < -120 ? -120 : bits;
+        const double n = (bits + magic) - magic;
+        broken[i] = (float)(bits - n);
+        whole[i] = (float)n;
+    }
+    for (int64_t i = 0; i < row; i += W) {
+        const vf n = load(whole + i);
+        const vf weight = scaled(exp2_fraction(load(broken + i)), __builtin_convertvector(n, vi));
+        store(weights + i, n > -100.0f ? weight : vf{});
+    }
+}
+
+template <int D>
+static Moments weigh_sample(const Map &m, uint32_t sample, float *weights) {
+    switch (m.power) {
+        case INVERSE_ROOT: return weigh<INVERSE_ROOT, D>(m, sample, weights);
+        case INVERSE: return weigh<INVERSE, D>(m, sample, weights);
+        case INVERSE_SQUARE: return weigh<INVERSE_SQUARE, D>(m, sample, weights);
+        case GENERAL: return weigh<GENERAL, D>(m, sample, weights);
+        default: break;
+    }
+    weigh_cold(m, sample, weights);
+    Moments moments{};
+    Sums<D> sums;
+    for (int64_t start = 0; start < m.task->row; start += FLUSH) {
+        const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
+        for (int64_t i = start; i < end; i += W) {
+            const vf w = load(weights + i);
+            sums.weight += w;
+            for (int a = 0; a < D; ++a) sums.position[a] += w * load(m.centers[a] + i);
+        }
+        sums.flush(moments);
+    }
+    return moments;
+}
+
+// sin and cos of half a turn times x for |x| ≤ 1, to 3e-8.
+static inline void sine_cosine(vf x, vf &sine, vf &cosine) {
+    const vf quarters = 2.0f * x, n = nearest(quarters), f = quarters - n, f2 = f * f;
+    vf s = all(0.00015819507825654f);
+    s = s * f2 - 0.0046812607906758785f;
+    s = s * f2 + 0.07969257980585098f;
+    s = s * f2 - 0.6459640860557556f;
+    s = (s * f2 + 1.5707963705062866f) * f;
+    vf c = all(0.0009033629903569818f);
+    c = c * f2 - 0.020859936252236366f;
+    c = c * f2 + 0.2536691725254059f;
+    c = c * f2 - 1.2337005138397217f;
+    c = c * f2 + 1.0f;
+    const vi turn = __builtin_convertvector(n, vi);
+    const vi is_odd = (turn & 1) != 0;
+    const vf a = is_odd ? c : s, b = is_odd ? s : c;
+    sine = (turn & 2) != 0 ? -a : a;
+    cosine = ((turn + 1) & 2) != 0 ? -b : b;
+}
+
+// The upper 16 bits of a word as an odd multiple of 2⁻¹⁶ in (−1, 1).
+static inline vf centered(vu word) {
+    return __builtin_convertvector((vi)word >> 16, vf) * 0x1p-15f + 0x1p-16f;
+}
+
+template <int BASIS>
+static inline __attribute__((always_inline)) vf displaced(vf centered) {
+    if (BASIS == HP_BASIS_UNIFORM) return 0.5f * centered;
+    const vi sign = (vi)centered & (int32_t)0x80000000;
+    const vf size = (vf)((vi)centered ^ sign);
+    return (vf)((vi)(1.0f - square_root(1.0f - size)) | sign);
+}
+
+struct Displacements {
+    Philox first, second, third, fourth;
+
+    Displacements(const Map &m, uint32_t sample)
+        : first(m.call->seed, sample, (uint32_t)m.index, 1),
+          second(m.call->seed, sample, (uint32_t)m.index, 2),
+          third(m.call->seed, sample, (uint32_t)m.index, 3),
+          fourth(m.call->seed, sample, (uint32_t)m.index, 4) {}
+
+    // Offsets in cells, standard normals for the Gaussian: x, y and z of the 4 W cells whose first quad is `quad`. Two axes share
+    // a word, 16 bits each, or two words by Box and Muller's transform.
+    template <int BASIS, int D>
+    inline __attribute__((always_inline)) void draw(uint32_t quad, vf offset[3][4]) const {
+        vu a[4], b[4];
+        first.words(quad, a);
+        if (BASIS == HP_BASIS_GAUSSIAN) {
+            second.words(quad, b);
+            normals<(D > 1)>(a, b, offset[0], offset[1]);
+            if (D < 3) return;
+            third.words(quad, a);
+            fourth.words(quad, b);
+            normals<false>(a, b, offset[2], offset[2]);
+            return;
+        }
+        for (int k = 0; k < 4; ++k) {
+            offset[0][k] = displaced<BASIS>(centered(a[k]));
+            if (D > 1) offset[1][k] = displaced<BASIS>(centered(a[k] << 16));
+        }
+        if (D < 3) return;
+        second.words(quad, b);
+        for (int k = 0; k < 4; ++k) offset[2][k] = displaced<BASIS>(centered(b[k]));
+    }
+
+  private:
+    template <bool is_both>
+    static inline __attribute__((always_inline)) void normals(const vu *a, const vu *b, vf *x, vf *y) {
+        for (int k = 0; k < 4; ++k) {
+            const vf radius = square_root(1.3862943649291992f * exponentials<false>(a[k]));
+            vf sine, cosine;
+            sine_cosine(__builtin_convertvector((vi)b[k] >> 8, vf) * 0x1p-23f, sine, cosine);
+            x[k] = radius * cosine;
+            if (is_both) y[k] = radius * sine;
+        }
+    }
+};
+
+// Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights.
+template <int BASIS, int D>
+static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Moments &moments) {
+    const Displacements displacements(m, sample);
+    float unit[3];
+    for (int a = 0; a < D; ++a) {
+        const double stride = m.call->points ? 1.0 : m.call->strides[a];
+        unit[a] = (float)(BASIS == HP_BASIS_GAUSSIAN ? stride * m.call->sigma : stride);
+        moments.position[a] = 0;
+    }
+    const double weight = moments.weight;
+    Sums<D> sums;
+    for (int64_t start = 0; start < m.task->row; start += FLUSH) {
+        const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
+        for (int64_t block = start; block < end; block += BLOCK) {
+            for (int part = 0; part < 16; part += W) {
+                vf offset[3][4];
+                displacements.draw<BASIS, D>((uint32_t)(block / 4 + part), offset);
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; ++k) {
+                    const int64_t i = block + 16 * k + part;
+                    const vf w = load(weights + i);
+#pragma GCC unroll 3
+                    for (int a = 0; a < D; ++a) {
+                        const vf position = load(m.centers[a] + i) + unit[a] * offset[a][k];
+                        store(positions[a] + i, position);
+                        sums.position[a] += w * position;
+                    }
+                }
+            }
+        }
+        sums.flush(moments);
+    }
+    moments.weight = weight;
+}
+
+template <int D>
+static void displace_sample(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Moments &moments) {
+    switch (m.call->basis) {
+        case HP_BASIS_UNIFORM: return displace<HP_BASIS_UNIFORM, D>(m, sample, weights, positions, moments);
+        case HP_BASIS_TRIANGULAR: return displace<HP_BASIS_TRIANGULAR, D>(m, sample, weights, positions, moments);
+        default: return displace<HP_BASIS_GAUSSIAN, D>(m, sample, weights, positions, moments);
+    }
+}
+
+// The distance of a sample to the target, and its slope along each axis.
+static double distance_of(const Map &m, const double point[3], double slope[3]) {
+    const hp_sampling &call = *m.call;
+    const int D = call.ndim;
+    double sum = 0;
+    for (int a = 0; a < D; ++a) {
+        const double delta = point[a] - call.target[m.index * D + a], size = std::fabs(delta);
+        const double sign = delta > 0 ? 1 : delta < 0 ? -1 : delta;  // NaN stays
+        const double weight = call.axis_weight ? call.axis_weight[m.index * D + a] : 1.0;
+        if (call.distance == HP_DISTANCE_L1) {
+            sum += weight * size, slope[a] = weight * sign;
+        } else if (call.distance == HP_DISTANCE_SMOOTH_L1) {
+            sum += weight * (size < 1 ? 0.5 * delta * delta : size - 0.5), slope[a] = weight * (size < 1 ? delta : sign);
+        } else if (call.distance == HP_DISTANCE_SQUARED) {
+            sum += weight * delta * delta, slope[a] = weight * 2 * delta;
+        } else {
+            sum += delta * delta, slope[a] = delta;
+        }
+    }
+    if (call.distance != HP_DISTANCE_L2) return sum;
+    const double length = std::sqrt(sum);
+    for (int a = 0; a < D; ++a) slope[a] = length == 0 ? 0 : slope[a] / length;
+    return length;
+}
+
+// What a sample adds to the gradient of a cell: weight · (Σ_a factor_a position_a + constant).
+struct Slope {
+    float factor[3], constant;
+};
+
+template <int D, int COUNT, bool IS_DISPLACED>
+static void add_gradients(const Map &m, int first, const Slope *slopes) {
+    float *__restrict gradient = m.row(ROW_GRADIENT);
+    const float *weights[COUNT], *positions[COUNT][3];
+    for (int s = 0; s < COUNT; ++s) {
+        weights[s] = m.row(ROW_WEIGHTS + first + s);
+        for (int a = 0; a < D; ++a)
+            positions[s][a] = IS_DISPLACED ? m.row(ROW_POSITIONS + 3 * (first + s) + a) : m.centers[a];
+    }
+    for (int64_t i = 0; i < m.task->row; i += W) {
+        vf sum = load(gradient + i);
+        vf center[3];
+        if (!IS_DISPLACED)
+            for (int a = 0; a < D; ++a) center[a] = load(m.centers[a] + i);
+#pragma GCC unroll 4
+        for (int s = 0; s < COUNT; ++s) {
+            vf slope = all(slopes[first + s].constant);
+#pragma GCC unroll 3
+            for (int a = 0; a < D; ++a)
+                slope += slopes[first + s].factor[a] * (IS_DISPLACED ? load(positions[s][a] + i) : center[a]);
+            sum += load(weights[s] + i) * slope;
+        }
+        store(gradient + i, sum);
+    }
+}
+
+// The released formula: one marginal per axis, one offset per position of an axis; position j of axis a moves the sample by
+// `slope[j]` per unit of its marginal.
+struct Axis {
+    int64_t length;
+    double *marginal, *slope;
+    double mean;  // Σ_j marginal_j slope_j, which normalising the weights takes off
+
+    double locate(const hp_sampling &call, int axis, double middle, const float *noise);
+};
+
+double Axis::locate(const hp_sampling &call, int axis, double middle, const float *noise) {
+    const double stride = call.strides[axis], origin = call.offsets[axis] - middle;
+    const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN;
+    const double unit = is_gaussian ? call.sigma : 1.0;
+    double weight = 0, sum = 0;
+    const bool reweighs = call.basis == HP_BASIS_TRIANGULAR || (is_gaussian && call.ndim == 2);
+    const auto position = [&](int64_t j) {
+        return origin + stride * ((double)j + (call.basis == HP_BASIS_NONE ? 0.0 : unit * noise[j]));
+    };
+    const auto below = [&](int64_t j, double &fraction) {
+        const double place = (double)j + noise[j], cell = std::floor(place);
+        fraction = place - cell;
+        return (int64_t)cell;
+    };
+    const auto at = [&](int64_t j) { return j >= 0 && j < length ? marginal[j] : 0.0; };
+    if (reweighs) {
+        for (int64_t j = 0; j < length; ++j) {
+            double q;
+            if (is_gaussian) {
+                q = marginal[j] * std::exp(-2.0 * noise[j] * noise[j]);
+            } else {
+                double fraction;
+                const int64_t cell = below(j, fraction);
+                q = (1 - fraction) * at(cell) + fraction * at(cell + 1);
+            }
+            weight += q;
+            sum += q * position(j);
+        }
+    }
+    if (!(weight > 0)) {
+        double plain = 0;
+        for (int64_t j = 0; j < length; ++j) {
+            slope[j] = position(j);
+            plain += marginal[j] * slope[j];
+        }
+        mean = plain;
+        return plain;
+    }
+    const double located = sum / weight;
+    for (int64_t j = 0; j < length; ++j) slope[j] = 0;
+    for (int64_t j = 0; j < length; ++j) {
+        const double change = (position(j) - located) / weight;
+        if (is_gaussian) {
+            slope[j] = change * std::exp(-2.0 * noise[j] * noise[j]);
+            continue;
+        }
+        double fraction;
+        const int64_t cell = below(j, fraction);
+        if (cell >= 0 && cell < length) slope[cell] += change * (1 - fraction);
+        if (cell + 1 >= 0 && cell + 1 < length) slope[cell + 1] += change * fraction;
+    }
+    mean = 0;
+    return located;
+}
+
+template <int BASIS>
+static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3]) {
+    const Displacements displacements(m, sample);
+    for (int64_t block = 0; block < longest; block += BLOCK) {
+        for (int part = 0; part < 16; part += W) {
+            vf offset[3][4];
+            displacements.draw<BASIS, 3>((uint32_t)(block / 4 + part), offset);
+            for (int a = 0; a < 3; ++a)
+                for (int k = 0; k < 4; ++k) std::memcpy(noise[a] + block + 16 * k + part, &offset[a][k], sizeof(vf));
+        }
+    }
+}
+
+// Room of the released formula: marginals, slopes and noise of the axes.
+struct Axes {
+    Axis axis[3];
+    float *noise[3], *plane, *line;
+
+    Axes(const hp_sampling &call, float *room) {
+        const int64_t longest = padded(longest_axis(call));
+        double *doubles = reinterpret_cast<double *>(room);
+        for (int a = 0; a < 3; ++a) {
+            axis[a].length = call.lengths[a];
+            axis[a].marginal = doubles + 2 * a * longest;
+            axis[a].slope = axis[a].marginal + longest;
+            noise[a] = room + (12 + a) * longest;
+        }
+        plane = room + 15 * longest;
+        line = plane + longest;
+    }
+};
+
+// Sums of the weights over all axes but one, in shares of their total.
+static void marginalise(Axes &axes, const float *__restrict weights, double weight) {
+    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
+    double *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
+    float *__restrict plane = axes.plane;
+    const double share = 1 / weight;
+    std::memset(mx, 0, width * sizeof(double));
+    std::memset(my, 0, height * sizeof(double));
+    for (int64_t z = 0; z < depth; ++z) {
+        double layer = 0;
+        for (int64_t x = 0; x < width; ++x) plane[x] = 0;
+        for (int64_t y = 0; y < height; ++y, weights += width) {
+            float lanes[16] = {};
+            int64_t x = 0;
+            for (; x + 16 <= width; x += 16) {
+                for (int l = 0; l < 16; ++l) {
+                    plane[x + l] += weights[x + l];
+                    lanes[l] += weights[x + l];
+                }
+            }
+            for (; x < width; ++x) {
+                plane[x] += weights[x];
+                lanes[x % 16] += weights[x];
+            }
+            double sum = 0;
+            for (int l = 0; l < 16; ++l) sum += lanes[l];
+            my[y] += sum;
+            layer += sum;
+        }
+        for (int64_t x = 0; x < width; ++x) mx[x] += plane[x];
+        mz[z] = layer * share;
+    }
+    for (int64_t x = 0; x < width; ++x) mx[x] *= share;
+    for (int64_t y = 0; y < height; ++y) my[y] *= share;
+}
+
+static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope) {
+    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
+    const int D = m.call->ndim;
+    float *__restrict gradient = m.row(ROW_GRADIENT), *__restrict line = axes.line;
+    double mean = 0;
+    for (int a = 0; a < D; ++a) mean += slope.factor[a] * axes.axis[a].mean;
+    for (int64_t x = 0; x < width; ++x) line[x] = (float)(slope.factor[0] * axes.axis[0].slope[x]);
+    for (int64_t z = 0; z < depth; ++z) {
+        for (int64_t y = 0; y < height; ++y, weights += width, gradient += width) {
+            double rest = -mean;
+            if (D > 1) rest += slope.factor[1] * axes.axis[1].slope[y];
+            if (D > 2) rest += slope.factor[2] * axes.axis[2].slope[z];
+            const float constant = (float)rest;
+            for (int64_t x = 0; x < width; ++x) gradient[x] += weights[x] * (line[x] + constant);
+        }
+    }
+}
+
+// The point of the sample under the released formula, less the middle.
+static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const float *weights, Moments &moments) {
+    const hp_sampling &call = *m.call;
+    marginalise(axes, weights, moments.weight);
+    const int64_t longest = longest_axis(call);
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN>(m, sample, longest, axes.noise);
+    for (int a = 0; a < call.ndim; ++a)
+        moments.position[a] = moments.weight * axes.axis[a].locate(call, a, m.middle[a], axes.noise[a]);
+}
+
+// Centres of the map's own cloud, less their mean, so that no digits are lost far from the origin.
+template <int D>
+static void center_cloud(Map &m) {
+    const hp_sampling &call = *m.call;
+    const int64_t cloud = call.cloud_of_map ? call.cloud_of_map[m.index] : 0;
+    fill_centers(call.points + cloud * call.num_cells * D, call.num_cells, D, m.task->row, m.row(ROW_CENTERS),
+                 m.row(ROW_CENTERS + 1), m.row(ROW_CENTERS + 2), m.middle);
+    for (int a = 0; a < D; ++a) m.centers[a] = m.row(ROW_CENTERS + a);
+}
+
+static void fail_map(const Map &m) {
+    const hp_sampling &call = *m.call;
+    const int64_t n = call.num_cells, D = call.ndim;
+    if (call.loss) call.loss[m.index] = NAN;
+    for (int64_t i = 0; call.logits_gradient && i < n; ++i) call.logits_gradient[m.index * n + i] = NAN;
+    for (int64_t a = 0; a < D; ++a) {
+        if (call.target_gradient) call.target_gradient[m.index * D + a] = NAN;
+        for (int64_t s = 0; call.samples && s < call.num_samples; ++s)
+            call.samples[(s * call.num_maps + m.index) * D + a] = NAN;
+    }
+}
+
+template <int D, int COUNT>
+static void add_group(const Map &m, int first, const Slope *slopes, bool is_displaced) {
+    if (is_displaced)
+        add_gradients<D, COUNT, true>(m, first, slopes);
+    else
+        add_gradients<D, COUNT, false>(m, first, slopes);
+}
+
+template <int D>
+static void run_map(Map &m) {
+    hp_sampling &call = *m.call;
+    const int64_t n = call.num_cells, num_samples = call.num_samples;
+    if (!prepare(m)) return fail_map(m);
+    if (call.points && !m.task->centers) center_cloud<D>(m);
+    const bool by_axes = call.formula == HP_FORMULA_RELEASED && call.basis != HP_BASIS_NONE;
+    const bool is_displaced = !by_axes && call.basis != HP_BASIS_NONE;
+    const bool needs_gradient = call.logits_gradient != nullptr;
+    float *gradient = m.row(ROW_GRADIENT);
+    if (needs_gradient) std::memset(gradient, 0, m.task->row * sizeof(float));
+    Axes axes(call, m.row(ROW_AXES));
+    Slope slopes[GROUP];
+    double loss = 0, target_gradient[3] = {0, 0, 0};
+    int waiting = 0;
+    for (int64_t s = 0; s < num_samples; ++s) {
+        float *weights = m.row(ROW_WEIGHTS + waiting);
+        Moments moments = is_displaced || by_axes ? weigh_sample<0>(m, (uint32_t)s, weights)
+                                                  : weigh_sample<D>(m, (uint32_t)s, weights);
+        if (is_displaced) {
+            float *positions[3];
+            for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * waiting + a);
+            displace_sample<D>(m, (uint32_t)s, weights, positions, moments);
+        }
+        if (by_axes) locate_by_axes(m, (uint32_t)s, axes, weights, moments);
+        double point[3], slope[3] = {0, 0, 0};
+        for (int a = 0; a < D; ++a) {
+            point[a] = m.middle[a] + moments.position[a] / moments.weight;
+            if (call.samples) call.samples[(s * call.num_maps + m.index) * D + a] = (float)point[a];
+        }
+        if (call.target) loss += distance_of(m, point, slope);
+        for (int a = 0; a < D; ++a) {
+            target_gradient[a] -= slope[a];
+            if (call.sample_gradient) slope[a] = call.sample_gradient[(s * call.num_maps + m.index) * D + a];
+        }
+        if (!needs_gradient) continue;
+        Slope &own = slopes[waiting];
+        double constant = 0;
+        for (int a = 0; a < D; ++a) {
+            own.factor[a] = (float)(slope[a] / moments.weight);
+            constant -= own.factor[a] * (moments.position[a] / moments.weight);
+        }
+        own.constant = (float)constant;
+        if (by_axes) {
+            add_marginal_gradients(m, axes, weights, own);
+        } else if (++waiting == GROUP) {
+            add_group<D, GROUP>(m, 0, slopes, is_displaced);
+            waiting = 0;
+        }
+    }
+    for (int s = 0; s < waiting; ++s) add_group<D, 1>(m, s, slopes, is_displaced);
+    const double mean = 1.0 / (double)num_samples;
+    if (call.loss) call.loss[m.index] = (float)(loss * mean);
+    for (int a = 0; call.target_gradient && a < D; ++a)
+        call.target_gradient[m.index * D + a] = (float)(target_gradient[a] * mean);
+    if (!needs_gradient) return;
+    const double per_logit = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
+    const float scale = (float)(per_logit * (call.sample_gradient ? 1.0 : mean));
+    float *__restrict out = call.logits_gradient + m.index * n;
+    for (int64_t i = 0; i < n; ++i) out[i] = scale * gradient[i];
+}
+
+static Power power_of(double temperature) {
+    if (temperature < COLDEST) return LOGARITHMIC;
+    if (temperature == 2) return INVERSE_ROOT;
+    if (temperature == 1) return INVERSE;
+    return temperature == 0.5 ? INVERSE_SQUARE : GENERAL;
+}
+
+}  // namespace HP_ISA
+
+#define HP_WORKER_NAME(isa) worker_##isa
+#define HP_WORKER(isa) HP_WORKER_NAME(isa)
+
+void HP_WORKER(HP_ISA)(Task &task, float *room) {
+    using namespace HP_ISA;
+    Map m{};
+    m.task = &task;
+    m.call = task.call;
+    m.room = Rows{room, task.row};
+    m.power = power_of(task.call->temperature);
+    m.exponent = (float)(1 / task.call->temperature);
+    for (int a = 0; a < 3; ++a) {
+        m.middle[a] = task.middle[a];
+        m.centers[a] = task.centers ? task.centers + a * Rows::stride(task.row) : nullptr;
+    }
+    for (;;) {
+        m.index = task.next.fetch_add(1, std::memory_order_relaxed);
+        if (m.index >= task.call->num_maps) return;
+        switch (task.call->ndim) {
+            case 1: run_map<1>(m); break;
+            case 2: run_map<2>(m); break;
+            default: run_map<3>(m);
+        }
+    }
+}
+
+}  // namespace heatpoint
