@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from heatpoint._distances import Distance
+from heatpoint._numerics import _checked
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
 from heatpoint.support import Grid, Support
@@ -229,6 +232,74 @@ def sample(
         int(call.num_forbidden),
         int(call.num_undefined),
     )
+
+
+class SampledError(torch.autograd.Function):
+    """The mean distance of samples to the target, (maps), with the gradient made in the forward pass.
+
+    `apply(logits (maps, cells), target (maps, D), axis_weight, support, options)`, options those of `sample`. Not twice
+    differentiable: a second backward pass raises.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        support: Support,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        """Loss of every map; NaN where a map has no distribution."""
+        wants_gradient = any(ctx.needs_input_grad[:2])
+        drawn = sample(
+            logits, support, target=target, axis_weight=axis_weight, wants_gradient=wants_gradient, **options
+        )
+        if wants_gradient:
+            ctx.save_for_backward(drawn.logits_gradient, drawn.target_gradient)
+        assert drawn.loss is not None
+        return drawn.loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The kept gradients, each map's times the slope of its loss."""
+        logits, target = ctx.saved_tensors
+        by_map = slope.unsqueeze(-1)
+        return (
+            logits * by_map if ctx.needs_input_grad[0] else None,
+            target * by_map if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+            None,
+        )
+
+
+def expected_error(
+    logits: Tensor,
+    support: Support,
+    target: Tensor,
+    *,
+    axis_weight: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> Tensor:
+    """(*batch) of `heatpoint.scores.expected_error` with num_samples, differentiable in logits (*batch, cells) and target.
+
+    Arguments are checked already. One 64-bit seed is drawn from the generator per call; nothing is drawn in the backward pass.
+
+    Raises:
+        ValueError: If a map's logits are all −inf.
+    """
+    batch, ndim = logits.shape[:-1], support.ndim
+    weight = None if axis_weight is None else axis_weight.expand(*batch, ndim)
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+    loss = SampledError.apply(
+        logits.float(), target.float().expand(*batch, ndim), weight, support, {"seed": seed, **options}
+    )
+    if bool(loss.isnan().any()):
+        _checked("expected_error", "logits", logits, torch.where(loss.isnan(), loss, 0.0)[..., None].detach())
+    return loss
 
 
 def _plain(tensor: Tensor) -> Tensor:

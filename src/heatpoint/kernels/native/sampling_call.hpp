@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Philox
 constexpr int GROUP = 4;            // samples whose gradients are added in one pass
-constexpr double COLDEST = 0.25;    // below it powers of E overflow: the weights are made in the log domain
+constexpr double COLDEST_ALLOWED = 1e-30;  // the gradient is divided by the temperature, in float32
+constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
 
 inline int64_t padded(int64_t cells) { return (cells + BLOCK - 1) / BLOCK * BLOCK; }
 

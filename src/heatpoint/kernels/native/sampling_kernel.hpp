@@ -667,7 +667,7 @@ static void run_map(Map &m) {
 }
 
 static Power power_of(double temperature) {
-    if (temperature < COLDEST) return LOGARITHMIC;
+    if (temperature < COLD) return LOGARITHMIC;
     if (temperature == 2) return INVERSE_ROOT;
     if (temperature == 1) return INVERSE;
     return temperature == 0.5 ? INVERSE_SQUARE : GENERAL;
