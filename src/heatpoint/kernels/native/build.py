@@ -26,7 +26,10 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized", "-Wno-psabi"]
 
 AVX2 = ["-mavx2", "-mfma"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
+# GCC orders instructions only after registers are given out unless told to: chains of dependent operations then lie one behind
+# the other, which costs a quarter of the time.
+SCHEDULE = ["-fschedule-insns", "-Wno-ignored-optimization-argument"]
+AVX512 = [*AVX2, *SCHEDULE, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
 
 
 class NoCompilerError(RuntimeError):

@@ -105,7 +105,7 @@ static bool prepare(const Map &m) {
     }
     for (int64_t i = 0; i < row; i += W) {
         const vf whole = load(base + i);
-        const vf weight = scaled(exp2_fraction(load(fraction + i)), __builtin_convertvector(whole, vi));
+        const vf weight = scaled(exp2_fraction(load(fraction + i)), whole);
         store(base + i, whole > -100.0f ? weight : vf{});
     }
     return true;
@@ -120,11 +120,11 @@ static inline __attribute__((always_inline)) vf powered(vf base, vf bits, float 
         return (base * y) * y;
     }
     // 2^(−log2(bits)/τ): the whole and the broken part of the logarithm apart, so that their sum's rounding is not multiplied.
-    const Logarithm log = log2_parts<true>(bits);
+    const Logarithm log = log2_parts<false>(bits);
     const vf broken = -exponent * log.fraction;
     const vf n = nearest(broken - exponent * log.exponent);
     const vf r = broken + (-exponent * log.exponent - n);
-    return base * scaled(exp2_fraction(r), __builtin_convertvector(n, vi));
+    return base * scaled(exp2_fraction(r), n);
 }
 
 // −log2 u, E up to the factor ln 2.
@@ -142,26 +142,28 @@ static Moments weigh(const Map &m, uint32_t sample, float *__restrict weights) {
     const float exponent = m.exponent;
     Moments moments{};
     Sums<D> sums;
+    // The words of the next quads are made while those of these become weights: two chains of dependent operations, neither of
+    // which alone keeps the processor busy.
+    vu words[4];
+    philox.words(0, words);
     for (int64_t start = 0; start < m.task->row; start += FLUSH) {
         const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
-        for (int64_t block = start; block < end; block += BLOCK) {
-            for (int part = 0; part < 16; part += W) {
-                vu words[4];
-                philox.words((uint32_t)(block / 4 + part), words);
-                vf w[4];
+        for (int64_t quad = start / 4; quad < end / 4; quad += W) {
+            const int64_t first = quad / 16 * BLOCK + quad % 16;
+            vu next[4];
+            philox.words((uint32_t)(quad + W), next);
+            vf w[4];
 #pragma GCC unroll 4
-                for (int k = 0; k < 4; ++k) {
-                    const int64_t i = block + 16 * k + part;
-                    w[k] = powered<POWER>(load(base + i), exponentials<POWER == GENERAL>(words[k]), exponent);
-                    store(weights + i, w[k]);
-                }
-                sums.weight += (w[0] + w[1]) + (w[2] + w[3]);
+            for (int k = 0; k < 4; ++k) {
+                w[k] = powered<POWER>(load(base + first + 16 * k), exponentials<false>(words[k]), exponent);
+                store(weights + first + 16 * k, w[k]);
+                words[k] = next[k];
+            }
+            sums.weight += (w[0] + w[1]) + (w[2] + w[3]);
 #pragma GCC unroll 3
-                for (int a = 0; a < D; ++a) {
+            for (int a = 0; a < D; ++a) {
 #pragma GCC unroll 4
-                    for (int k = 0; k < 4; ++k)
-                        sums.position[a] += w[k] * load(m.centers[a] + block + 16 * k + part);
-                }
+                for (int k = 0; k < 4; ++k) sums.position[a] += w[k] * load(m.centers[a] + first + 16 * k);
             }
         }
         sums.flush(moments);
@@ -202,7 +204,7 @@ static void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights)
     }
     for (int64_t i = 0; i < row; i += W) {
         const vf n = load(whole + i);
-        const vf weight = scaled(exp2_fraction(load(broken + i)), __builtin_convertvector(n, vi));
+        const vf weight = scaled(exp2_fraction(load(broken + i)), n);
         store(weights + i, n > -100.0f ? weight : vf{});
     }
 }
@@ -273,33 +275,42 @@ struct Displacements {
           third(m.call->seed, sample, (uint32_t)m.index, 3),
           fourth(m.call->seed, sample, (uint32_t)m.index, 4) {}
 
-    // Offsets in cells, standard normals for the Gaussian: x, y and z of the 4 W cells whose first quad is `quad`. Two axes share
-    // a word, 16 bits each, or two words by Box and Muller's transform.
+    struct Words {
+        vu stream[4][4];
+    };
+
     template <int BASIS, int D>
-    inline __attribute__((always_inline)) void draw(uint32_t quad, vf offset[3][4]) const {
-        vu a[4], b[4];
-        first.words(quad, a);
+    inline __attribute__((always_inline)) void words(uint32_t quad, Words &out) const {
+        constexpr bool is_gaussian = BASIS == HP_BASIS_GAUSSIAN;
+        first.words(quad, out.stream[0]);
+        if (is_gaussian || D > 2) second.words(quad, out.stream[1]);
+        if (is_gaussian && D > 2) {
+            third.words(quad, out.stream[2]);
+            fourth.words(quad, out.stream[3]);
+        }
+    }
+
+    // Offsets in cells, standard normals for the Gaussian: x, y and z of 4 W cells. Two axes share a word, 16 bits each, or two
+    // words by Box and Muller's transform.
+    template <int BASIS, int D>
+    static inline __attribute__((always_inline)) void offsets(const Words &words, vf offset[3][4]) {
         if (BASIS == HP_BASIS_GAUSSIAN) {
-            second.words(quad, b);
-            normals<(D > 1)>(a, b, offset[0], offset[1]);
-            if (D < 3) return;
-            third.words(quad, a);
-            fourth.words(quad, b);
-            normals<false>(a, b, offset[2], offset[2]);
+            normals<(D > 1)>(words.stream[0], words.stream[1], offset[0], offset[1]);
+            if (D > 2) normals<false>(words.stream[2], words.stream[3], offset[2], offset[2]);
             return;
         }
+#pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
-            offset[0][k] = displaced<BASIS>(centered(a[k]));
-            if (D > 1) offset[1][k] = displaced<BASIS>(centered(a[k] << 16));
+            offset[0][k] = displaced<BASIS>(centered(words.stream[0][k]));
+            if (D > 1) offset[1][k] = displaced<BASIS>(centered(words.stream[0][k] << 16));
+            if (D > 2) offset[2][k] = displaced<BASIS>(centered(words.stream[1][k]));
         }
-        if (D < 3) return;
-        second.words(quad, b);
-        for (int k = 0; k < 4; ++k) offset[2][k] = displaced<BASIS>(centered(b[k]));
     }
 
   private:
     template <bool is_both>
     static inline __attribute__((always_inline)) void normals(const vu *a, const vu *b, vf *x, vf *y) {
+#pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
             const vf radius = square_root(1.3862943649291992f * exponentials<false>(a[k]));
             vf sine, cosine;
@@ -322,24 +333,28 @@ static void displace(const Map &m, uint32_t sample, const float *weights, float 
     }
     const double weight = moments.weight;
     Sums<D> sums;
+    Displacements::Words words;
+    displacements.words<BASIS, D>(0, words);
     for (int64_t start = 0; start < m.task->row; start += FLUSH) {
         const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
-        for (int64_t block = start; block < end; block += BLOCK) {
-            for (int part = 0; part < 16; part += W) {
-                vf offset[3][4];
-                displacements.draw<BASIS, D>((uint32_t)(block / 4 + part), offset);
+        for (int64_t quad = start / 4; quad < end / 4; quad += W) {
+            const int64_t first = quad / 16 * BLOCK + quad % 16;
+            Displacements::Words next;
+            displacements.words<BASIS, D>((uint32_t)(quad + W), next);
+            vf offset[3][4];
+            Displacements::offsets<BASIS, D>(words, offset);
 #pragma GCC unroll 4
-                for (int k = 0; k < 4; ++k) {
-                    const int64_t i = block + 16 * k + part;
-                    const vf w = load(weights + i);
+            for (int k = 0; k < 4; ++k) {
+                const int64_t i = first + 16 * k;
+                const vf w = load(weights + i);
 #pragma GCC unroll 3
-                    for (int a = 0; a < D; ++a) {
-                        const vf position = load(m.centers[a] + i) + unit[a] * offset[a][k];
-                        store(positions[a] + i, position);
-                        sums.position[a] += w * position;
-                    }
+                for (int a = 0; a < D; ++a) {
+                    const vf position = load(m.centers[a] + i) + unit[a] * offset[a][k];
+                    store(positions[a] + i, position);
+                    sums.position[a] += w * position;
                 }
             }
+            words = next;
         }
         sums.flush(moments);
     }
@@ -481,8 +496,10 @@ static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *con
     const Displacements displacements(m, sample);
     for (int64_t block = 0; block < longest; block += BLOCK) {
         for (int part = 0; part < 16; part += W) {
+            Displacements::Words words;
+            displacements.words<BASIS, 3>((uint32_t)(block / 4 + part), words);
             vf offset[3][4];
-            displacements.draw<BASIS, 3>((uint32_t)(block / 4 + part), offset);
+            Displacements::offsets<BASIS, 3>(words, offset);
             for (int a = 0; a < 3; ++a)
                 for (int k = 0; k < 4; ++k) std::memcpy(noise[a] + block + 16 * k + part, &offset[a][k], sizeof(vf));
         }

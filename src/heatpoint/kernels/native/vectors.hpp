@@ -61,18 +61,6 @@ static inline vf inverse(vf x) {
 #endif
 }
 
-static inline vf square_root(vf x) {
-#if defined(__AVX512F__) && HP_WIDTH == 16
-    return (vf)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__) && HP_WIDTH == 8
-    return (vf)_mm256_sqrt_ps((__m256)x);
-#else
-    vf y;
-    for (int i = 0; i < W; ++i) y[i] = std::sqrt(x[i]);
-    return y;
-#endif
-}
-
 static inline vf inverse_root(vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
     const vf y = (vf)_mm512_rsqrt14_ps((__m512)x);
@@ -81,7 +69,24 @@ static inline vf inverse_root(vf x) {
     const vf y = (vf)_mm256_rsqrt_ps((__m256)x);
     return y + (0.5f * y) * (1.0f - (x * y) * y);
 #else
-    return 1.0f / square_root(x);
+    vf y;
+    for (int i = 0; i < W; ++i) y[i] = 1.0f / std::sqrt(x[i]);
+    return y;
+#endif
+}
+
+// Of numbers greater than 0. The processor's own instruction takes as long as a dozen others.
+static inline vf square_root(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf y = (vf)_mm512_rsqrt14_ps((__m512)x), root = x * y;
+    return root + (0.5f * root) * (1.0f - root * y);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    const vf y = (vf)_mm256_rsqrt_ps((__m256)x), root = x * y;
+    return root + (0.5f * root) * (1.0f - root * y);
+#else
+    vf y;
+    for (int i = 0; i < W; ++i) y[i] = std::sqrt(x[i]);
+    return y;
 #endif
 }
 
@@ -93,7 +98,11 @@ struct Logarithm {
 template <bool is_fine>
 static inline Logarithm log2_parts(vf x) {
     const vi bits = (vi)x, shifted = bits - 0x3f400000;
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf t = (vf)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src) - 1.0f;
+#else
     const vf t = (vf)(bits - (shifted & (int32_t)0xff800000)) - 1.0f;
+#endif
     vf p;
     if (is_fine) {
         p = all(0.07806674391031265f);
@@ -130,10 +139,19 @@ static inline vf exp2_fraction(vf r) {
 }
 
 // x · 2^n for whole n that leave it normal.
-static inline vf scaled(vf x, vi n) { return (vf)((vi)x + (n << 23)); }
+static inline vf scaled(vf x, vf n) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    return (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));
+#endif
+}
 
 // Nearest whole numbers for |x| < 2^22.
 static inline vf nearest(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_roundscale_ps((__m512)x, 8);
+#endif
     const float magic = 12582912.0f;
     return (x + magic) - magic;
 }
