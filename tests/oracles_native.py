@@ -41,7 +41,9 @@ def uniforms(word: NDArray[np.uint64]) -> NDArray[np.float64]:
     return (2 * (word >> np.uint64(9)).astype(np.float64) + 1) * 2.0**-24
 
 
-def offsets(num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int) -> list[NDArray[np.float64]]:
+def offsets(
+    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int
+) -> list[NDArray[np.float64]]:
     """Raw draws (S, M, num) per axis: uniforms, or standard normals for a Gaussian."""
 
     def stream(number: int) -> NDArray[np.uint64]:

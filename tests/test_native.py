@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracles_native import noise, philox, uniforms, words
 from scipy import stats
 
 from heatpoint import scores
@@ -15,6 +14,7 @@ from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels import _native
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
+from oracles_native import noise, philox, uniforms, words
 
 pytestmark = pytest.mark.skipif(_native.library().handle is None, reason=_native.library().reason)
 
@@ -28,7 +28,9 @@ GRIDS = {
 # 4e-6 of the gradient's maximum: a float32 weight has an error of some 4 roundings, 2.4e-7, each of its three factors another,
 # and the differences that it weighs are up to 2 diameters, where the maximum is of the order of one quarter.
 TOLERANCE = 4e-6
-INSTRUCTION_SETS = _native.INSTRUCTION_SETS[1 : 1 + _native.INSTRUCTION_SETS.index(_native.library().best_instruction_set or "auto")]
+INSTRUCTION_SETS = _native.INSTRUCTION_SETS[
+    1 : 1 + _native.INSTRUCTION_SETS.index(_native.library().best_instruction_set or "auto")
+]
 
 
 def maps(support: Support, batch: tuple[int, ...] = (2, 3), scale: float = 2.0) -> torch.Tensor:
@@ -61,7 +63,9 @@ def expected(
 
 
 def native(logits: torch.Tensor, support: Support, target: torch.Tensor, **options: object) -> _native.Sampled:
-    return _native.sample(logits, support, seed=SEED, num_samples=SAMPLES, target=target, wants_gradient=True, **options)
+    return _native.sample(
+        logits, support, seed=SEED, num_samples=SAMPLES, target=target, wants_gradient=True, **options
+    )
 
 
 def assert_same(got: _native.Sampled, wanted: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
@@ -75,9 +79,7 @@ def assert_same(got: _native.Sampled, wanted: tuple[torch.Tensor, torch.Tensor, 
 def test_temperatures(temperature: float, formula: str, instruction_set: str) -> None:
     support = GRIDS["2D"]
     logits, target = maps(support), targets(support)
-    got = native(
-        logits, support, target, temperature=temperature, formula=formula, instruction_set=instruction_set
-    )
+    got = native(logits, support, target, temperature=temperature, formula=formula, instruction_set=instruction_set)
     assert_same(got, expected(logits, support, target, None, formula, temperature=temperature))
 
 
@@ -161,7 +163,12 @@ def test_the_number_of_threads_changes_no_bit(basis: str, temperature: float) ->
 def test_philox_is_the_published_one() -> None:
     # Known answers of the authors' Random123, kat_vectors: philox4x32 10.
     zero = (np.zeros(1, dtype=np.uint64),) * 4
-    assert [hex(int(w[0])) for w in philox(zero, 0, rounds=10)] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+    assert [hex(int(w[0])) for w in philox(zero, 0, rounds=10)] == [
+        "0x6627e8d5",
+        "0xe169c58d",
+        "0xbc57ac4c",
+        "0x9b00dbd8",
+    ]
     ones = (np.full(1, 0xFFFFFFFF, dtype=np.uint64),) * 4
     got = [hex(int(w[0])) for w in philox(ones, 2**64 - 1, rounds=10)]
     assert got == ["0x408f276d", "0x41c83b0e", "0xa20bc7c6", "0x6d5451fd"]

@@ -262,7 +262,7 @@ class SampledError(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, each map's times the slope of its loss."""
         logits, target = ctx.saved_tensors
         by_map = slope.unsqueeze(-1)

@@ -1,7 +1,7 @@
 """Compiles the native kernels with the system's C++ compiler into one shared library that depends on neither Python nor torch.
 
-Run as a script it puts the library beside the package, for a checkout: ``python src/heatpoint/kernels/native/build.py``. The wheel's
-build hook uses the same function. Imports nothing of heatpoint, so that it runs before torch is installed.
+Run as a script it puts the library into the package of a checkout: ``python src/heatpoint/kernels/native/build.py``. The
+wheel's build hook uses the same function. Imports nothing of heatpoint, so that it runs before torch is installed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # GCC warns of its own intrinsics' headers, and of vectors in signatures that no other object sees.
 FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized", "-Wno-psabi"]
 
-AVX2 = ["-mavx2", "-mfma"]
 # GCC orders instructions only after registers are given out unless told to: chains of dependent operations then lie one behind
 # the other, which costs a quarter of the time.
-SCHEDULE = ["-fschedule-insns", "-Wno-ignored-optimization-argument"]
-AVX512 = [*AVX2, *SCHEDULE, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
+FLAGS += ["-fschedule-insns", "-Wno-ignored-optimization-argument"]
+
+AVX2 = ["-mavx2", "-mfma"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
 
 
 class NoCompilerError(RuntimeError):
@@ -47,7 +48,7 @@ def build(folder: Path = SOURCES.parent) -> Path:
     compiler = _compiler()
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     # The linker takes the first of equal functions, so those that every processor understands come first.
-    units = [("sampling.cpp", []), ("sampling_portable.cpp", [])]
+    units: list[tuple[str, list[str]]] = [("sampling.cpp", []), ("sampling_portable.cpp", [])]
     if is_x86:
         units += [("sampling_avx2.cpp", AVX2), ("sampling_avx512.cpp", AVX512)]
     flags = [*FLAGS, *(["-DHP_X86"] if is_x86 else []), *shlex.split(os.environ.get("CXXFLAGS", ""))]
