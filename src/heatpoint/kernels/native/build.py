@@ -23,7 +23,7 @@ FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall
 # No -ffast-math: it makes a finite loss of a map whose cells are all −inf. These two let loops become vectors all the same.
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # GCC warns of its own intrinsics' headers, and of vectors in signatures that no other object sees.
-FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized", "-Wno-psabi"]
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized", "-Wno-psabi", "-Wno-unknown-warning-option"]
 
 # GCC orders instructions only after registers are given out unless told to: chains of dependent operations then lie one behind
 # the other, which costs a quarter of the time.

@@ -35,9 +35,8 @@ enum {
     ROW_POSITIONS = ROW_WEIGHTS + GROUP,      // of the paper's sub-samples
     ROW_CENTERS = ROW_POSITIONS + 3 * GROUP,  // of the map's own cloud
     ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
-    ROW_EXPONENT = ROW_LOG_BASE + 2,
-    ROW_FRACTION,
-    ROW_AXES
+    ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
+    ROW_AXES = ROW_SCORES + 2
 };
 
 struct Rows {

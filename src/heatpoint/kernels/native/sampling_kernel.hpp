@@ -171,42 +171,66 @@ static Moments weigh(const Map &m, uint32_t sample, float *__restrict weights) {
     return moments;
 }
 
-// The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature.
-static void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights) {
+// The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature. In doubles, because a
+// float's rounding would be multiplied by 1/τ.
+template <int D>
+static Moments weigh_cold(const Map &m, uint32_t sample, float *__restrict weights) {
     const Philox philox(m.call->seed, sample, (uint32_t)m.index, 0);
-    const double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
-    float *whole = m.row(ROW_EXPONENT), *broken = m.row(ROW_FRACTION);
+    const double *log_base = reinterpret_cast<const double *>(m.row(ROW_LOG_BASE));
+    double *__restrict scores = reinterpret_cast<double *>(m.row(ROW_SCORES));
     const int64_t row = m.task->row;
-    for (int64_t block = 0; block < row; block += BLOCK) {
-        for (int part = 0; part < 16; part += W) {
-            vu words[4];
-            philox.words((uint32_t)(block / 4 + part), words);
-            for (int k = 0; k < 4; ++k) {
-                const Logarithm log = log2_parts<true>(exponentials<true>(words[k]));
-                store(whole + block + 16 * k + part, log.exponent);
-                store(broken + block + 16 * k + part, log.fraction);
+    const double exponent = 1 / m.call->temperature;
+    vd most[2] = {vd{} - INFINITY, vd{} - INFINITY};
+    vu words[4];
+    philox.words(0, words);
+    for (int64_t quad = 0; quad < row / 4; quad += W) {
+        const int64_t first = quad / 16 * BLOCK + quad % 16;
+        vu next[4];
+        philox.words((uint32_t)(quad + W), next);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            const Logarithm log = log2_parts<true>(exponentials<true>(words[k]));
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; ++half) {
+                const int64_t i = first + 16 * k + half * QUADS;
+                const vd bits = widened(log.exponent, half) + widened(log.fraction, half);
+                const vd score = *reinterpret_cast<const vd *>(log_base + i) - exponent * bits;
+                *reinterpret_cast<vd *>(scores + i) = score;
+                most[half] = score > most[half] ? score : most[half];
             }
+            words[k] = next[k];
         }
     }
-    const double exponent = 1 / m.call->temperature;
-    double most = -INFINITY;
-    for (int64_t i = 0; i < row; ++i) {
-        const double score = log_base[i] - exponent * ((double)whole[i] + (double)broken[i]);
-        most = score > most ? score : most;
+    double largest = -INFINITY;
+    for (int i = 0; i < QUADS; ++i) {
+        largest = most[0][i] > largest ? most[0][i] : largest;
+        largest = most[1][i] > largest ? most[1][i] : largest;
     }
     const double magic = 6755399441055744.0;
-    for (int64_t i = 0; i < row; ++i) {
-        double bits = log_base[i] - exponent * ((double)whole[i] + (double)broken[i]) - most;
-        bits = bits < -120 ? -120 : bits;
-        const double n = (bits + magic) - magic;
-        broken[i] = (float)(bits - n);
-        whole[i] = (float)n;
+    Moments moments{};
+    Sums<D> sums;
+    for (int64_t start = 0; start < row; start += FLUSH) {
+        const int64_t end = start + FLUSH < row ? start + FLUSH : row;
+        for (int64_t i = start; i < end; i += W) {
+            vd whole[2], rest[2];
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; ++half) {
+                vd bits = *reinterpret_cast<const vd *>(scores + i + half * QUADS) - largest;
+                bits = bits < -120.0 ? vd{} - 120.0 : bits;
+                whole[half] = (bits + magic) - magic;
+                rest[half] = bits - whole[half];
+            }
+            const vf n = narrowed(whole[0], whole[1]);
+            const vf weight = scaled(exp2_fraction(narrowed(rest[0], rest[1])), n);
+            const vf w = n > -100.0f ? weight : vf{};
+            store(weights + i, w);
+            sums.weight += w;
+#pragma GCC unroll 3
+            for (int a = 0; a < D; ++a) sums.position[a] += w * load(m.centers[a] + i);
+        }
+        sums.flush(moments);
     }
-    for (int64_t i = 0; i < row; i += W) {
-        const vf n = load(whole + i);
-        const vf weight = scaled(exp2_fraction(load(broken + i)), n);
-        store(weights + i, n > -100.0f ? weight : vf{});
-    }
+    return moments;
 }
 
 template <int D>
@@ -216,21 +240,8 @@ static Moments weigh_sample(const Map &m, uint32_t sample, float *weights) {
         case INVERSE: return weigh<INVERSE, D>(m, sample, weights);
         case INVERSE_SQUARE: return weigh<INVERSE_SQUARE, D>(m, sample, weights);
         case GENERAL: return weigh<GENERAL, D>(m, sample, weights);
-        default: break;
+        default: return weigh_cold<D>(m, sample, weights);
     }
-    weigh_cold(m, sample, weights);
-    Moments moments{};
-    Sums<D> sums;
-    for (int64_t start = 0; start < m.task->row; start += FLUSH) {
-        const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
-        for (int64_t i = start; i < end; i += W) {
-            const vf w = load(weights + i);
-            sums.weight += w;
-            for (int a = 0; a < D; ++a) sums.position[a] += w * load(m.centers[a] + i);
-        }
-        sums.flush(moments);
-    }
-    return moments;
 }
 
 // sin and cos of half a turn times x for |x| ≤ 1, to 3e-8.
@@ -491,16 +502,16 @@ double Axis::locate(const hp_sampling &call, int axis, double middle, const floa
     return located;
 }
 
-template <int BASIS>
+template <int BASIS, int D>
 static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3]) {
     const Displacements displacements(m, sample);
     for (int64_t block = 0; block < longest; block += BLOCK) {
         for (int part = 0; part < 16; part += W) {
             Displacements::Words words;
-            displacements.words<BASIS, 3>((uint32_t)(block / 4 + part), words);
+            displacements.words<BASIS, D>((uint32_t)(block / 4 + part), words);
             vf offset[3][4];
-            Displacements::offsets<BASIS, 3>(words, offset);
-            for (int a = 0; a < 3; ++a)
+            Displacements::offsets<BASIS, D>(words, offset);
+            for (int a = 0; a < D; ++a)
                 for (int k = 0; k < 4; ++k) std::memcpy(noise[a] + block + 16 * k + part, &offset[a][k], sizeof(vf));
         }
     }
@@ -580,14 +591,15 @@ static void add_marginal_gradients(const Map &m, Axes &axes, const float *__rest
 }
 
 // The point of the sample under the released formula, less the middle.
+template <int D>
 static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const float *weights, Moments &moments) {
     const hp_sampling &call = *m.call;
     marginalise(axes, weights, moments.weight);
     const int64_t longest = longest_axis(call);
-    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM>(m, sample, longest, axes.noise);
-    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR>(m, sample, longest, axes.noise);
-    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN>(m, sample, longest, axes.noise);
-    for (int a = 0; a < call.ndim; ++a)
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D>(m, sample, longest, axes.noise);
+    for (int a = 0; a < D; ++a)
         moments.position[a] = moments.weight * axes.axis[a].locate(call, a, m.middle[a], axes.noise[a]);
 }
 
@@ -645,7 +657,7 @@ static void run_map(Map &m) {
             for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * waiting + a);
             displace_sample<D>(m, (uint32_t)s, weights, positions, moments);
         }
-        if (by_axes) locate_by_axes(m, (uint32_t)s, axes, weights, moments);
+        if (by_axes) locate_by_axes<D>(m, (uint32_t)s, axes, weights, moments);
         double point[3], slope[3] = {0, 0, 0};
         for (int a = 0; a < D; ++a) {
             point[a] = m.middle[a] + moments.position[a] / moments.weight;

@@ -5,12 +5,28 @@ typedef float vf __attribute__((vector_size(4 * HP_WIDTH)));
 typedef int32_t vi __attribute__((vector_size(4 * HP_WIDTH)));
 typedef uint32_t vu __attribute__((vector_size(4 * HP_WIDTH)));
 typedef uint64_t vq __attribute__((vector_size(4 * HP_WIDTH)));
+typedef float hf __attribute__((vector_size(2 * HP_WIDTH)));
+typedef double vd __attribute__((vector_size(4 * HP_WIDTH)));
+typedef int64_t vl __attribute__((vector_size(4 * HP_WIDTH)));
 constexpr int W = HP_WIDTH;
 constexpr int QUADS = W / 2;
 
 static inline vf all(float x) { return vf{} + x; }
 static inline vf load(const float *p) { return *reinterpret_cast<const vf *>(p); }
 static inline void store(float *p, vf x) { *reinterpret_cast<vf *>(p) = x; }
+
+static inline vd widened(const vf &x, int half) {
+    hf part;
+    std::memcpy(&part, reinterpret_cast<const char *>(&x) + half * sizeof part, sizeof part);
+    return __builtin_convertvector(part, vd);
+}
+
+static inline vf narrowed(vd low, vd high) {
+    const hf parts[2] = {__builtin_convertvector(low, hf), __builtin_convertvector(high, hf)};
+    vf x;
+    std::memcpy(&x, parts, sizeof x);
+    return x;
+}
 
 static inline double total(vf x) {
     float lanes[W];
