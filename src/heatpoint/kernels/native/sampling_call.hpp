@@ -45,7 +45,7 @@ struct Rows {
     static int64_t stride(int64_t length) { return length + 144; }
     float *row(int index) const { return start + index * stride(length); }
     static int64_t total(int64_t length, int64_t longest_axis) {
-        return ROW_AXES * stride(length) + 17 * padded(longest_axis);
+        return ROW_AXES * stride(length) + 29 * (padded(longest_axis) + 32);
     }
 };
 

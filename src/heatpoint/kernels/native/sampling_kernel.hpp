@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 
 #include "sampling_call.hpp"
 
@@ -437,68 +438,79 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
     }
 }
 
-// The released formula: one marginal per axis, one offset per position of an axis; position j of axis a moves the sample by
-// `slope[j]` per unit of its marginal.
+// The released formula: one marginal per axis, one offset per position of an axis; position j of the axis moves the sample by
+// `slope[j]` per unit of its marginal. Before the first position and from the last to the next whole block, marginal, noise and
+// change are 0.
 struct Axis {
     int64_t length;
-    double *marginal, *slope;
+    double *marginal, *slope, *change, *place;
+    float *noise;
     double mean;  // Σ_j marginal_j slope_j, which normalising the weights takes off
 
-    double locate(const hp_sampling &call, int axis, double middle, const float *noise);
+    double locate(const hp_sampling &call, int axis, double middle);
+
+  private:
+    double plain();
 };
 
-double Axis::locate(const hp_sampling &call, int axis, double middle, const float *noise) {
+// The sums of eight interleaved series: loops that add in this order become vectors.
+struct Lanes {
+    double lane[8] = {};
+    double total() const {
+        return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    }
+};
+
+double Axis::plain() {
+    Lanes sum;
+    for (int64_t j = 0; j < padded(length); j += 8) {
+        for (int l = 0; l < 8; ++l) {
+            slope[j + l] = place[j + l];
+            sum.lane[l] += marginal[j + l] * place[j + l];
+        }
+    }
+    return mean = sum.total();
+}
+
+double Axis::locate(const hp_sampling &call, int axis, double middle) {
     const double stride = call.strides[axis], origin = call.offsets[axis] - middle;
     const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN;
     const double unit = is_gaussian ? call.sigma : 1.0;
-    double weight = 0, sum = 0;
-    const bool reweighs = call.basis == HP_BASIS_TRIANGULAR || (is_gaussian && call.ndim == 2);
-    const auto position = [&](int64_t j) {
-        return origin + stride * ((double)j + (call.basis == HP_BASIS_NONE ? 0.0 : unit * noise[j]));
-    };
-    const auto below = [&](int64_t j, double &fraction) {
-        const double place = (double)j + noise[j], cell = std::floor(place);
-        fraction = place - cell;
-        return (int64_t)cell;
-    };
-    const auto at = [&](int64_t j) { return j >= 0 && j < length ? marginal[j] : 0.0; };
-    if (reweighs) {
-        for (int64_t j = 0; j < length; ++j) {
-            double q;
-            if (is_gaussian) {
-                q = marginal[j] * std::exp(-2.0 * noise[j] * noise[j]);
-            } else {
-                double fraction;
-                const int64_t cell = below(j, fraction);
-                q = (1 - fraction) * at(cell) + fraction * at(cell + 1);
+    for (int64_t j = 0; j < padded(length); ++j) place[j] = origin + stride * ((double)(int32_t)j + unit * noise[j]);
+    Lanes weights, sums;
+    if (call.basis == HP_BASIS_TRIANGULAR) {
+        // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
+        for (int64_t j = 0; j < padded(length); j += 8) {
+            for (int l = 0; l < 8; ++l) {
+                const double e = noise[j + l], size = std::fabs(e);
+                const double before = marginal[j + l - 1], after = marginal[j + l + 1];
+                const double q = (1 - size) * marginal[j + l] + size * (e < 0 ? before : after);
+                weights.lane[l] += q;
+                sums.lane[l] += q * place[j + l];
             }
-            weight += q;
-            sum += q * position(j);
         }
-    }
-    if (!(weight > 0)) {
-        double plain = 0;
+    } else if (is_gaussian && call.ndim == 2) {
         for (int64_t j = 0; j < length; ++j) {
-            slope[j] = position(j);
-            plain += marginal[j] * slope[j];
+            change[j] = std::exp(-2.0 * noise[j] * noise[j]);
+            weights.lane[j % 8] += marginal[j] * change[j];
+            sums.lane[j % 8] += marginal[j] * change[j] * place[j];
         }
-        mean = plain;
-        return plain;
     }
-    const double located = sum / weight;
-    for (int64_t j = 0; j < length; ++j) slope[j] = 0;
-    for (int64_t j = 0; j < length; ++j) {
-        const double change = (position(j) - located) / weight;
-        if (is_gaussian) {
-            slope[j] = change * std::exp(-2.0 * noise[j] * noise[j]);
-            continue;
-        }
-        double fraction;
-        const int64_t cell = below(j, fraction);
-        if (cell >= 0 && cell < length) slope[cell] += change * (1 - fraction);
-        if (cell + 1 >= 0 && cell + 1 < length) slope[cell + 1] += change * fraction;
-    }
+    const double weight = weights.total();
+    if (!(weight > 0)) return plain();
+    const double located = sums.total() / weight, share = 1 / weight;
     mean = 0;
+    if (is_gaussian) {
+        for (int64_t j = 0; j < length; ++j) slope[j] = change[j] * (place[j] - located) * share;
+        return located;
+    }
+    for (int64_t j = 0; j < length; ++j) change[j] = (place[j] - located) * share;
+    for (int64_t j = length; j < padded(length); ++j) change[j] = 0;
+    for (int64_t j = 0; j < length; ++j) {
+        const double e = noise[j], before = noise[j - 1], after = noise[j + 1];
+        slope[j] = (1 - std::fabs(e)) * change[j] + (before > 0 ? before : 0.0) * change[j - 1] -
+                   (after < 0 ? after : 0.0) * change[j + 1];
+    }
     return located;
 }
 
@@ -517,21 +529,25 @@ static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *con
     }
 }
 
-// Room of the released formula: marginals, slopes and noise of the axes.
+// Room of the released formula.
 struct Axes {
     Axis axis[3];
     float *noise[3], *plane, *line;
 
     Axes(const hp_sampling &call, float *room) {
-        const int64_t longest = padded(longest_axis(call));
-        double *doubles = reinterpret_cast<double *>(room);
+        const int64_t longest = padded(longest_axis(call)), margin = 16, doubles = 2 * (longest + 2 * margin);
         for (int a = 0; a < 3; ++a) {
             axis[a].length = call.lengths[a];
-            axis[a].marginal = doubles + 2 * a * longest;
-            axis[a].slope = axis[a].marginal + longest;
-            noise[a] = room + (12 + a) * longest;
+            for (double **row : {&axis[a].marginal, &axis[a].slope, &axis[a].change, &axis[a].place}) {
+                std::memset(room, 0, doubles * sizeof(float));
+                *row = reinterpret_cast<double *>(room) + margin;
+                room += doubles;
+            }
+            std::memset(room, 0, doubles / 2 * sizeof(float));
+            noise[a] = axis[a].noise = room + margin;
+            room += doubles / 2;
         }
-        plane = room + 15 * longest;
+        plane = room;
         line = plane + longest;
     }
 };
@@ -548,20 +564,19 @@ static void marginalise(Axes &axes, const float *__restrict weights, double weig
         double layer = 0;
         for (int64_t x = 0; x < width; ++x) plane[x] = 0;
         for (int64_t y = 0; y < height; ++y, weights += width) {
-            float lanes[16] = {};
+            vf lanes{};
+            float rest = 0;
             int64_t x = 0;
-            for (; x + 16 <= width; x += 16) {
-                for (int l = 0; l < 16; ++l) {
-                    plane[x + l] += weights[x + l];
-                    lanes[l] += weights[x + l];
-                }
+            for (; x + W <= width; x += W) {
+                const vf w = load_anywhere(weights + x);
+                store(plane + x, load(plane + x) + w);
+                lanes += w;
             }
             for (; x < width; ++x) {
                 plane[x] += weights[x];
-                lanes[x % 16] += weights[x];
+                rest += weights[x];
             }
-            double sum = 0;
-            for (int l = 0; l < 16; ++l) sum += lanes[l];
+            const double sum = total_float(lanes) + rest;
             my[y] += sum;
             layer += sum;
         }
@@ -599,8 +614,11 @@ static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const floa
     if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D>(m, sample, longest, axes.noise);
     if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D>(m, sample, longest, axes.noise);
     if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D>(m, sample, longest, axes.noise);
+    // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
     for (int a = 0; a < D; ++a)
-        moments.position[a] = moments.weight * axes.axis[a].locate(call, a, m.middle[a], axes.noise[a]);
+        for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;
+    for (int a = 0; a < D; ++a)
+        moments.position[a] = moments.weight * axes.axis[a].locate(call, a, m.middle[a]);
 }
 
 // Centres of the map's own cloud, less their mean, so that no digits are lost far from the origin.

@@ -28,12 +28,32 @@ static inline vf narrowed(vd low, vd high) {
     return x;
 }
 
+// Sums of the lanes, in pairs of halves: few dependent steps.
 static inline double total(vf x) {
+    double lanes[QUADS];
+    const vd sum = widened(x, 0) + widened(x, 1);
+    std::memcpy(lanes, &sum, sizeof lanes);
+    for (int half = QUADS / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+static inline float total_float(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float lanes[W];
     std::memcpy(lanes, &x, sizeof lanes);
-    double sum = 0;
-    for (int i = 0; i < W; ++i) sum += lanes[i];
-    return sum;
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+#endif
+}
+
+static inline vf load_anywhere(const float *p) {
+    vf x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
 }
 
 // Low halves of 64-bit lanes times a 32-bit constant: the whole 64-bit product.
