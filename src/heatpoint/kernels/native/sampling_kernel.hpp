@@ -453,63 +453,59 @@ struct Axis {
     double plain();
 };
 
-// The sums of eight interleaved series: loops that add in this order become vectors.
-struct Lanes {
-    double lane[8] = {};
-    double total() const {
-        return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-    }
-};
-
 double Axis::plain() {
-    Lanes sum;
-    for (int64_t j = 0; j < padded(length); j += 8) {
-        for (int l = 0; l < 8; ++l) {
-            slope[j + l] = place[j + l];
-            sum.lane[l] += marginal[j + l] * place[j + l];
-        }
+    vd sum{};
+    for (int64_t j = 0; j < padded(length); j += QUADS) {
+        const vd at = load_doubles(place + j);
+        store(slope + j, at);
+        sum += load_doubles(marginal + j) * at;
     }
-    return mean = sum.total();
+    return mean = total(sum);
 }
 
 double Axis::locate(const hp_sampling &call, int axis, double middle) {
+    const int64_t end = padded(length);
     const double stride = call.strides[axis], origin = call.offsets[axis] - middle;
     const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN;
-    const double unit = is_gaussian ? call.sigma : 1.0;
-    for (int64_t j = 0; j < padded(length); ++j) place[j] = origin + stride * ((double)(int32_t)j + unit * noise[j]);
-    Lanes weights, sums;
+    const double unit = stride * (is_gaussian ? call.sigma : 1.0);
+    vd cell, weights{}, sums{};
+    for (int i = 0; i < QUADS; ++i) cell[i] = i;
+    for (int64_t j = 0; j < end; j += QUADS)
+        store(place + j, origin + stride * (cell + (double)j) + unit * load_doubles(noise + j));
     if (call.basis == HP_BASIS_TRIANGULAR) {
         // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
-        for (int64_t j = 0; j < padded(length); j += 8) {
-            for (int l = 0; l < 8; ++l) {
-                const double e = noise[j + l], size = std::fabs(e);
-                const double before = marginal[j + l - 1], after = marginal[j + l + 1];
-                const double q = (1 - size) * marginal[j + l] + size * (e < 0 ? before : after);
-                weights.lane[l] += q;
-                sums.lane[l] += q * place[j + l];
-            }
+        for (int64_t j = 0; j < end; j += QUADS) {
+            const vd e = load_doubles(noise + j), size = e < 0.0 ? -e : e;
+            const vd neighbor = e < 0.0 ? load_doubles(marginal + j - 1) : load_doubles(marginal + j + 1);
+            const vd q = (1.0 - size) * load_doubles(marginal + j) + size * neighbor;
+            weights += q;
+            sums += q * load_doubles(place + j);
         }
     } else if (is_gaussian && call.ndim == 2) {
-        for (int64_t j = 0; j < length; ++j) {
-            change[j] = std::exp(-2.0 * noise[j] * noise[j]);
-            weights.lane[j % 8] += marginal[j] * change[j];
-            sums.lane[j % 8] += marginal[j] * change[j] * place[j];
+        for (int64_t j = 0; j < length; ++j) change[j] = std::exp(-2.0 * noise[j] * noise[j]);
+        for (int64_t j = 0; j < end; j += QUADS) {
+            const vd q = load_doubles(marginal + j) * load_doubles(change + j);
+            weights += q;
+            sums += q * load_doubles(place + j);
         }
     }
-    const double weight = weights.total();
+    const double weight = total(weights);
     if (!(weight > 0)) return plain();
-    const double located = sums.total() / weight, share = 1 / weight;
+    const double located = total(sums) / weight, share = 1 / weight;
     mean = 0;
     if (is_gaussian) {
-        for (int64_t j = 0; j < length; ++j) slope[j] = change[j] * (place[j] - located) * share;
+        for (int64_t j = 0; j < end; j += QUADS)
+            store(slope + j, load_doubles(change + j) * (load_doubles(place + j) - located) * share);
         return located;
     }
-    for (int64_t j = 0; j < length; ++j) change[j] = (place[j] - located) * share;
-    for (int64_t j = length; j < padded(length); ++j) change[j] = 0;
-    for (int64_t j = 0; j < length; ++j) {
-        const double e = noise[j], before = noise[j - 1], after = noise[j + 1];
-        slope[j] = (1 - std::fabs(e)) * change[j] + (before > 0 ? before : 0.0) * change[j - 1] -
-                   (after < 0 ? after : 0.0) * change[j + 1];
+    for (int64_t j = 0; j < end; j += QUADS) store(change + j, (load_doubles(place + j) - located) * share);
+    for (int64_t j = length; j < end; ++j) change[j] = 0;
+    for (int64_t j = 0; j < end; j += QUADS) {
+        const vd e = load_doubles(noise + j), before = load_doubles(noise + j - 1), after = load_doubles(noise + j + 1);
+        const vd size = e < 0.0 ? -e : e;
+        store(slope + j, (1.0 - size) * load_doubles(change + j) +
+                             (before > 0.0 ? before : vd{}) * load_doubles(change + j - 1) -
+                             (after < 0.0 ? after : vd{}) * load_doubles(change + j + 1));
     }
     return located;
 }
@@ -534,7 +530,7 @@ struct Axes {
     Axis axis[3];
     float *noise[3], *plane, *line;
 
-    Axes(const hp_sampling &call, float *room) {
+    void arrange(const hp_sampling &call, float *room) {
         const int64_t longest = padded(longest_axis(call)), margin = 16, doubles = 2 * (longest + 2 * margin);
         for (int a = 0; a < 3; ++a) {
             axis[a].length = call.lengths[a];
@@ -662,7 +658,8 @@ static void run_map(Map &m) {
     const bool needs_gradient = call.logits_gradient != nullptr;
     float *gradient = m.row(ROW_GRADIENT);
     if (needs_gradient) std::memset(gradient, 0, m.task->row * sizeof(float));
-    Axes axes(call, m.row(ROW_AXES));
+    Axes axes;
+    if (by_axes) axes.arrange(call, m.row(ROW_AXES));
     Slope slopes[GROUP];
     double loss = 0, target_gradient[3] = {0, 0, 0};
     int waiting = 0;

@@ -29,14 +29,15 @@ static inline vf narrowed(vd low, vd high) {
 }
 
 // Sums of the lanes, in pairs of halves: few dependent steps.
-static inline double total(vf x) {
+static inline double total(vd x) {
     double lanes[QUADS];
-    const vd sum = widened(x, 0) + widened(x, 1);
-    std::memcpy(lanes, &sum, sizeof lanes);
+    std::memcpy(lanes, &x, sizeof lanes);
     for (int half = QUADS / 2; half > 0; half /= 2)
         for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
     return lanes[0];
 }
+
+static inline double total(vf x) { return total(widened(x, 0) + widened(x, 1)); }
 
 static inline float total_float(vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
@@ -55,6 +56,20 @@ static inline vf load_anywhere(const float *p) {
     std::memcpy(&x, p, sizeof x);
     return x;
 }
+
+static inline vd load_doubles(const double *p) {
+    vd x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static inline vd load_doubles(const float *p) {
+    hf x;
+    std::memcpy(&x, p, sizeof x);
+    return __builtin_convertvector(x, vd);
+}
+
+static inline void store(double *p, vd x) { std::memcpy(p, &x, sizeof x); }
 
 // Low halves of 64-bit lanes times a 32-bit constant: the whole 64-bit product.
 static inline vq multiply_low(vq a, uint32_t b) {
