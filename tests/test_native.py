@@ -256,6 +256,56 @@ def test_degenerate_maps_stay_finite(temperature: float, scale: float) -> None:
             assert bool(tensor.isfinite().all())
 
 
+def test_long_rows_keep_their_digits() -> None:
+    support, batch = Grid((32, 64, 64)), (1,)
+    logits, target = maps(support, batch), targets(support, batch)
+    for formula in ("paper", "released"):
+        got = native(logits, support, target, basis=Triangular(), temperature=2.0, formula=formula)
+        assert_same(got, expected(logits, support, target, Triangular(), formula, temperature=2.0))
+
+
+def test_autograd_scales_the_gradients_of_each_map() -> None:
+    support, target = GRIDS["2D"], torch.tensor([20.0, 0.0], requires_grad=True)
+    logits, slope = maps(support).requires_grad_(), torch.tensor([[1.0, 0.0, -2.0], [0.5, 3.0, 1.0]])
+    generator = torch.Generator().manual_seed(1)
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator.clone_state()))
+    loss = _native.expected_error(logits, support, target, num_samples=SAMPLES, basis=Uniform(), generator=generator)
+    loss.backward(slope)
+    alone = _native.sample(
+        logits, support, seed=seed, num_samples=SAMPLES, target=target, basis=Uniform(), wants_gradient=True
+    )
+    assert torch.equal(loss.detach(), alone.loss)
+    assert torch.equal(logits.grad, alone.logits_gradient * slope[..., None])
+    torch.testing.assert_close(target.grad, (alone.target_gradient * slope[..., None]).sum((0, 1)))
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    logits = torch.zeros(1, 5, requires_grad=True)
+    loss = _native.expected_error(logits, Grid((5,)), torch.ones(1, 1), num_samples=2)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="makes first derivatives only, got a second backward pass"):
+        (gradient.square().sum() + loss.sum()).backward()
+
+
+def test_a_wholly_forbidden_map_is_an_error() -> None:
+    with pytest.raises(ValueError, match="must leave at least one cell of every map possible"):
+        _native.expected_error(torch.full((2, 5), -torch.inf), Grid((5,)), torch.ones(2, 1), num_samples=2)
+
+
+def test_what_needs_the_torch_form() -> None:
+    def reason(logits: torch.Tensor, support: Support, **options: object) -> str:
+        return _native.why_not(
+            logits, support, **{"basis": None, "formula": "paper", "sign_gradient": False, **options}
+        )
+
+    logits, grid = torch.zeros(5), Grid((5,))
+    assert reason(logits, grid) == ""
+    assert reason(logits.double(), grid) == "the logits are float64"
+    assert reason(logits, Grid((5,), cyclic=(0,))) == "an axis of the grid is cyclic"
+    assert reason(logits, grid, sign_gradient=True) == "sign_gradient is asked for"
+    assert reason(logits, Points(torch.zeros(5, 2, requires_grad=True))) == "the points need a gradient"
+
+
 def test_denormals_are_left_as_they_were() -> None:
     support = GRIDS["2D"]
     native(maps(support), support, targets(support), num_threads=1)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from heatpoint._distances import Distance
 from heatpoint._numerics import _checked
@@ -256,22 +255,39 @@ class SampledError(torch.autograd.Function):
             logits, support, target=target, axis_weight=axis_weight, wants_gradient=wants_gradient, **options
         )
         if wants_gradient:
-            ctx.save_for_backward(drawn.logits_gradient, drawn.target_gradient)
+            ctx.save_for_backward(drawn.logits_gradient, drawn.target_gradient, logits, target)
         assert drawn.loss is not None
         return drawn.loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, each map's times the slope of its loss."""
-        logits, target = ctx.saved_tensors
-        by_map = slope.unsqueeze(-1)
-        return (
-            logits * by_map if ctx.needs_input_grad[0] else None,
-            target * by_map if ctx.needs_input_grad[1] else None,
-            None,
-            None,
-            None,
+        logits_gradient, target_gradient, *inputs = ctx.saved_tensors
+        # Nothing in here is to be recorded: the second derivative would lack all but the slope's part.
+        with torch.no_grad():
+            found = [
+                gradient * slope.unsqueeze(-1) if is_needed else None
+                for gradient, is_needed in zip((logits_gradient, target_gradient), ctx.needs_input_grad, strict=False)
+            ]
+        if torch.is_grad_enabled():
+            found = [None if gradient is None else _NotTwice.apply(gradient, slope, *inputs) for gradient in found]
+        return (*found, None, None, None)
+
+
+class _NotTwice(torch.autograd.Function):
+    """A gradient as it is, whose own gradient is an error instead of silently missing."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *depends_on: Tensor) -> Tensor:
+        """The gradient."""
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> tuple[Tensor | None, ...]:
+        """Raises."""
+        raise RuntimeError(
+            "expected_error: the native kernel makes first derivatives only, got a second backward pass. "
+            'Use the torch form for it: heatpoint.kernels.use("torch").'
         )
 
 

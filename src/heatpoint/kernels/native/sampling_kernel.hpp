@@ -662,6 +662,9 @@ static void run_map(Map &m) {
     if (by_axes) axes.arrange(call, m.row(ROW_AXES));
     Slope slopes[GROUP];
     double loss = 0, target_gradient[3] = {0, 0, 0};
+    // Samples of large maps do not wait for others: together they would neither fit the cache nor leave memory alone.
+    const int64_t kept = m.task->row * (is_displaced ? 1 + D : 1);
+    const int group = kept * GROUP <= GROUPED ? GROUP : 1;
     int waiting = 0;
     for (int64_t s = 0; s < num_samples; ++s) {
         float *weights = m.row(ROW_WEIGHTS + waiting);
@@ -693,6 +696,8 @@ static void run_map(Map &m) {
         own.constant = (float)constant;
         if (by_axes) {
             add_marginal_gradients(m, axes, weights, own);
+        } else if (group == 1) {
+            add_group<D, 1>(m, 0, slopes, is_displaced);
         } else if (++waiting == GROUP) {
             add_group<D, GROUP>(m, 0, slopes, is_displaced);
             waiting = 0;
