@@ -443,8 +443,7 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
 // change are 0.
 struct Axis {
     int64_t length;
-    double *marginal, *slope, *change, *place;
-    float *noise;
+    float *marginal, *slope, *change, *place, *noise;
     double mean;  // Σ_j marginal_j slope_j, which normalising the weights takes off
 
     double locate(const hp_sampling &call, int axis, double middle);
@@ -454,58 +453,59 @@ struct Axis {
 };
 
 double Axis::plain() {
-    vd sum{};
-    for (int64_t j = 0; j < padded(length); j += QUADS) {
-        const vd at = load_doubles(place + j);
-        store(slope + j, at);
-        sum += load_doubles(marginal + j) * at;
+    vf sum{};
+    for (int64_t j = 0; j < padded(length); j += W) {
+        const vf at = load_anywhere(place + j);
+        store_anywhere(slope + j, at);
+        sum += load_anywhere(marginal + j) * at;
     }
     return mean = total(sum);
 }
 
 double Axis::locate(const hp_sampling &call, int axis, double middle) {
     const int64_t end = padded(length);
-    const double stride = call.strides[axis], origin = call.offsets[axis] - middle;
+    const float stride = (float)call.strides[axis], origin = (float)(call.offsets[axis] - middle);
     const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN;
-    const double unit = stride * (is_gaussian ? call.sigma : 1.0);
-    vd cell, weights{}, sums{};
-    for (int i = 0; i < QUADS; ++i) cell[i] = i;
-    for (int64_t j = 0; j < end; j += QUADS)
-        store(place + j, origin + stride * (cell + (double)j) + unit * load_doubles(noise + j));
+    const float unit = stride * (is_gaussian ? (float)call.sigma : 1.0f);
+    vf cell, weights{}, sums{};
+    for (int i = 0; i < W; ++i) cell[i] = i;
+    for (int64_t j = 0; j < end; j += W)
+        store_anywhere(place + j, origin + stride * (cell + (float)j) + unit * load_anywhere(noise + j));
     if (call.basis == HP_BASIS_TRIANGULAR) {
         // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
-        for (int64_t j = 0; j < end; j += QUADS) {
-            const vd e = load_doubles(noise + j), size = e < 0.0 ? -e : e;
-            const vd neighbor = e < 0.0 ? load_doubles(marginal + j - 1) : load_doubles(marginal + j + 1);
-            const vd q = (1.0 - size) * load_doubles(marginal + j) + size * neighbor;
+        for (int64_t j = 0; j < end; j += W) {
+            const vf e = load_anywhere(noise + j), size = e < 0.0f ? -e : e;
+            const vf neighbor = e < 0.0f ? load_anywhere(marginal + j - 1) : load_anywhere(marginal + j + 1);
+            const vf q = (1.0f - size) * load_anywhere(marginal + j) + size * neighbor;
             weights += q;
-            sums += q * load_doubles(place + j);
+            sums += q * load_anywhere(place + j);
         }
     } else if (is_gaussian && call.ndim == 2) {
-        for (int64_t j = 0; j < length; ++j) change[j] = std::exp(-2.0 * noise[j] * noise[j]);
-        for (int64_t j = 0; j < end; j += QUADS) {
-            const vd q = load_doubles(marginal + j) * load_doubles(change + j);
+        for (int64_t j = 0; j < length; ++j) change[j] = std::exp(-2.0f * noise[j] * noise[j]);
+        for (int64_t j = 0; j < end; j += W) {
+            const vf q = load_anywhere(marginal + j) * load_anywhere(change + j);
             weights += q;
-            sums += q * load_doubles(place + j);
+            sums += q * load_anywhere(place + j);
         }
     }
     const double weight = total(weights);
     if (!(weight > 0)) return plain();
-    const double located = total(sums) / weight, share = 1 / weight;
+    const double located = total(sums) / weight;
+    const float center = (float)located, share = (float)(1 / weight);
     mean = 0;
     if (is_gaussian) {
-        for (int64_t j = 0; j < end; j += QUADS)
-            store(slope + j, load_doubles(change + j) * (load_doubles(place + j) - located) * share);
+        for (int64_t j = 0; j < end; j += W)
+            store_anywhere(slope + j, load_anywhere(change + j) * (load_anywhere(place + j) - center) * share);
         return located;
     }
-    for (int64_t j = 0; j < end; j += QUADS) store(change + j, (load_doubles(place + j) - located) * share);
+    for (int64_t j = 0; j < end; j += W) store_anywhere(change + j, (load_anywhere(place + j) - center) * share);
     for (int64_t j = length; j < end; ++j) change[j] = 0;
-    for (int64_t j = 0; j < end; j += QUADS) {
-        const vd e = load_doubles(noise + j), before = load_doubles(noise + j - 1), after = load_doubles(noise + j + 1);
-        const vd size = e < 0.0 ? -e : e;
-        store(slope + j, (1.0 - size) * load_doubles(change + j) +
-                             (before > 0.0 ? before : vd{}) * load_doubles(change + j - 1) -
-                             (after < 0.0 ? after : vd{}) * load_doubles(change + j + 1));
+    for (int64_t j = 0; j < end; j += W) {
+        const vf e = load_anywhere(noise + j), before = load_anywhere(noise + j - 1), after = load_anywhere(noise + j + 1);
+        const vf size = e < 0.0f ? -e : e;
+        store_anywhere(slope + j, (1.0f - size) * load_anywhere(change + j) +
+                             (before > 0.0f ? before : vf{}) * load_anywhere(change + j - 1) -
+                             (after < 0.0f ? after : vf{}) * load_anywhere(change + j + 1));
     }
     return located;
 }
@@ -529,19 +529,22 @@ static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *con
 struct Axes {
     Axis axis[3];
     float *noise[3], *plane, *line;
+    double *sums[2];
 
     void arrange(const hp_sampling &call, float *room) {
-        const int64_t longest = padded(longest_axis(call)), margin = 16, doubles = 2 * (longest + 2 * margin);
+        const int64_t longest = padded(longest_axis(call)), margin = 16;
         for (int a = 0; a < 3; ++a) {
             axis[a].length = call.lengths[a];
-            for (double **row : {&axis[a].marginal, &axis[a].slope, &axis[a].change, &axis[a].place}) {
-                std::memset(room, 0, doubles * sizeof(float));
-                *row = reinterpret_cast<double *>(room) + margin;
-                room += doubles;
+            for (float **row : {&axis[a].marginal, &axis[a].slope, &axis[a].change, &axis[a].place, &axis[a].noise}) {
+                std::memset(room, 0, (longest + 2 * margin) * sizeof(float));
+                *row = room + margin;
+                room += longest + 2 * margin;
             }
-            std::memset(room, 0, doubles / 2 * sizeof(float));
-            noise[a] = axis[a].noise = room + margin;
-            room += doubles / 2;
+            noise[a] = axis[a].noise;
+        }
+        for (double **row : {&sums[0], &sums[1]}) {
+            *row = reinterpret_cast<double *>(room);
+            room += 2 * longest;
         }
         plane = room;
         line = plane + longest;
@@ -551,11 +554,17 @@ struct Axes {
 // Sums of the weights over all axes but one, in shares of their total.
 static void marginalise(Axes &axes, const float *__restrict weights, double weight) {
     const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
-    double *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
-    float *__restrict plane = axes.plane;
+    float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
     const double share = 1 / weight;
-    std::memset(mx, 0, width * sizeof(double));
-    std::memset(my, 0, height * sizeof(double));
+    if (height * depth == 1) {
+        const float shrink = (float)share;
+        for (int64_t x = 0; x < width; ++x) mx[x] = shrink * weights[x];
+        return;
+    }
+    double *columns = axes.sums[0], *rows = axes.sums[1];
+    float *__restrict plane = axes.plane;
+    std::memset(columns, 0, width * sizeof(double));
+    std::memset(rows, 0, height * sizeof(double));
     for (int64_t z = 0; z < depth; ++z) {
         double layer = 0;
         for (int64_t x = 0; x < width; ++x) plane[x] = 0;
@@ -573,14 +582,14 @@ static void marginalise(Axes &axes, const float *__restrict weights, double weig
                 rest += weights[x];
             }
             const double sum = total_float(lanes) + rest;
-            my[y] += sum;
+            rows[y] += sum;
             layer += sum;
         }
-        for (int64_t x = 0; x < width; ++x) mx[x] += plane[x];
-        mz[z] = layer * share;
+        for (int64_t x = 0; x < width; ++x) columns[x] += plane[x];
+        mz[z] = (float)(layer * share);
     }
-    for (int64_t x = 0; x < width; ++x) mx[x] *= share;
-    for (int64_t y = 0; y < height; ++y) my[y] *= share;
+    for (int64_t x = 0; x < width; ++x) mx[x] = (float)(columns[x] * share);
+    for (int64_t y = 0; y < height; ++y) my[y] = (float)(rows[y] * share);
 }
 
 static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope) {

@@ -57,19 +57,7 @@ static inline vf load_anywhere(const float *p) {
     return x;
 }
 
-static inline vd load_doubles(const double *p) {
-    vd x;
-    std::memcpy(&x, p, sizeof x);
-    return x;
-}
-
-static inline vd load_doubles(const float *p) {
-    hf x;
-    std::memcpy(&x, p, sizeof x);
-    return __builtin_convertvector(x, vd);
-}
-
-static inline void store(double *p, vd x) { std::memcpy(p, &x, sizeof x); }
+static inline void store_anywhere(float *p, vf x) { std::memcpy(p, &x, sizeof x); }
 
 // Low halves of 64-bit lanes times a 32-bit constant: the whole 64-bit product.
 static inline vq multiply_low(vq a, uint32_t b) {
