@@ -292,6 +292,14 @@ def test_a_wholly_forbidden_map_is_an_error() -> None:
         _native.expected_error(torch.full((2, 5), -torch.inf), Grid((5,)), torch.ones(2, 1), num_samples=2)
 
 
+def test_a_nan_in_the_target_is_not_blamed_on_the_map() -> None:
+    target = torch.tensor([[1.0], [torch.nan]])
+    loss = _native.expected_error(torch.zeros(2, 5), Grid((5,)), target, num_samples=2)
+    assert loss.isnan().tolist() == [False, True]
+    with pytest.raises(ValueError, match="got NaN or"):
+        _native.expected_error(torch.full((2, 5), torch.nan), Grid((5,)), torch.ones(2, 1), num_samples=2)
+
+
 def test_what_needs_the_torch_form() -> None:
     def reason(logits: torch.Tensor, support: Support, **options: object) -> str:
         return _native.why_not(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._distances import Distance
-from heatpoint._numerics import _checked
+from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
 from heatpoint.support import Grid, Support
@@ -314,7 +314,8 @@ def expected_error(
         logits.float(), target.float().expand(*batch, ndim), weight, support, {"seed": seed, **options}
     )
     if bool(loss.isnan().any()):
-        _checked("expected_error", "logits", logits, torch.where(loss.isnan(), loss, 0.0)[..., None].detach())
+        # Says which maps have no distribution, as the torch form does; a NaN may come from the target too.
+        log_probabilities("expected_error", logits.detach())
     return loss
 
 
