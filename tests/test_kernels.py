@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint.basis import make_basis
 from heatpoint.kernels import shared
-from heatpoint.kernels._native import library
+from heatpoint.kernels._library import library
 from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support

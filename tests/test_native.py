@@ -11,12 +11,12 @@ from scipy import stats
 
 from heatpoint import scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
-from heatpoint.kernels import _native
+from heatpoint.kernels import _library, _native
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
 from oracles_native import noise, philox, uniforms, words
 
-pytestmark = pytest.mark.skipif(_native.library().handle is None, reason=_native.library().reason)
+pytestmark = pytest.mark.skipif(_library.library().handle is None, reason=_library.library().reason)
 
 SEED, SAMPLES = 0x1234_5678_9ABC_DEF0, 5
 BASES = {"none": None, "uniform": Uniform(), "triangular": Triangular(), "gaussian": Gaussian(sigma=0.7)}
@@ -28,8 +28,8 @@ GRIDS = {
 # 4e-6 of the gradient's maximum: a float32 weight has an error of some 4 roundings, 2.4e-7, each of its three factors another,
 # and the differences that it weighs are up to 2 diameters, where the maximum is of the order of one quarter.
 TOLERANCE = 4e-6
-INSTRUCTION_SETS = _native.INSTRUCTION_SETS[
-    1 : 1 + _native.INSTRUCTION_SETS.index(_native.library().best_instruction_set or "auto")
+INSTRUCTION_SETS = _library.INSTRUCTION_SETS[
+    1 : 1 + _library.INSTRUCTION_SETS.index(_library.library().best_instruction_set or "auto")
 ]
 
 
@@ -321,8 +321,8 @@ def test_denormals_are_left_as_they_were() -> None:
 
 
 def test_a_missing_library_says_so(tmp_path: Path) -> None:
-    found = _native.load(tmp_path)
+    found = _library.load(tmp_path)
     assert found.handle is None
     assert "without its native kernels" in found.reason
     (tmp_path / "libheatpoint.so").write_bytes(b"no library")
-    assert "cannot be loaded" in _native.load(tmp_path).reason
+    assert "cannot be loaded" in _library.load(tmp_path).reason

@@ -54,7 +54,7 @@ def available() -> dict[str, str]:
     >>> available()["torch"]
     ''
     """
-    from heatpoint.kernels._native import library  # Loading it is left to who asks.
+    from heatpoint.kernels._library import library  # Loading it is left to who asks.
 
     return {**dict.fromkeys(FORMS, ""), "native": library().reason}
 

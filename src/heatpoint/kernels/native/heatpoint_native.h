@@ -1,5 +1,5 @@
 // The C interface of heatpoint's native kernels: plain pointers and numbers, nothing of torch, so that one library serves all
-// its versions. heatpoint/kernels/_native.py mirrors the structure below field by field; whoever changes one changes the
+// its versions. heatpoint/kernels/_library.py mirrors the structure below field by field; whoever changes one changes the
 // other and raises HP_ABI_VERSION.
 #ifndef HEATPOINT_NATIVE_H
 #define HEATPOINT_NATIVE_H
