@@ -9,9 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import message, missing_package, one_of
 from heatpoint.frames import Frame, about, compose, flip_matrix
 from heatpoint.transforms.warp import FloatImage
+
+try:
+    import cv2
+except ModuleNotFoundError as error:
+    raise missing_package("heatpoint.transforms", error) from error
 
 # Share of red, green and blue in the grey value (ITU-R BT.601), as torchvision has it.
 GREY = np.array([0.2989, 0.587, 0.114], dtype=np.float32)
@@ -126,7 +131,9 @@ def _spread(uniform: float, augmentation: Augmentation, *, most: float) -> float
     return min(max(normal, -most), most)
 
 
-def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
+def photometric(
+    image: FloatImage, augmentation: Augmentation, rng: np.random.Generator, *, in_place: bool = False
+) -> FloatImage:
     """Random brightness, contrast and saturation, in this order, with torchvision's definitions; then of the channels.
 
     brightness v -> b·v; contrast v -> c·v + (1 − c)·m, m the mean grey value; saturation v -> s·v + (1 − s)·g, g the
@@ -135,9 +142,10 @@ def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Ge
     mean, its black border too).
 
     Args:
-        image: (H, W, 3) float32 in [0, 1], RGB; not changed.
+        image: (H, W, 3) float32 in [0, 1], RGB.
         augmentation: The ranges of the factors.
         rng: Draws the three factors; those of the channels come from a generator spawned from it.
+        in_place: Changes `image` itself, which must be contiguous, instead of a copy.
 
     >>> bright = Augmentation(brightness=0, contrast=0, saturation=0)
     >>> float(photometric(np.full((2, 3, 3), 0.5, np.float32), bright, np.random.default_rng(0)).max())
@@ -146,32 +154,39 @@ def photometric(image: FloatImage, augmentation: Augmentation, rng: np.random.Ge
     ranges = np.array([augmentation.brightness, augmentation.contrast, augmentation.saturation])
     brightness, contrast, saturation = (1 + ranges * rng.uniform(-1, 1, 3)).astype(np.float32)
     one = np.float32(1)
-    result = image * brightness
-    np.clip(result, 0, 1, out=result)
-    mean = (result @ GREY).mean(dtype=np.float32)
-    result *= contrast
-    result += (one - contrast) * mean
-    np.clip(result, 0, 1, out=result)
-    grey = result @ ((one - saturation) * GREY)
-    result *= saturation
-    result += grey[..., None]
-    np.clip(result, 0, 1, out=result)
+    result = image if in_place else image.copy()
+    if augmentation.brightness > 0:
+        result *= brightness
+        np.clip(result, 0, 1, out=result)
+    if augmentation.contrast > 0:
+        mean = GREY @ np.array(cv2.mean(result)[:3], dtype=np.float32)
+        result *= contrast
+        result += (one - contrast) * mean
+        np.clip(result, 0, 1, out=result)
+    if augmentation.saturation > 0:
+        # One product of 3x3 instead of a grey picture that is added to each channel.
+        mixing = saturation * np.eye(3, dtype=np.float32) + (one - saturation) * GREY
+        result = cv2.transform(result, mixing, dst=result)
+        np.clip(result, 0, 1, out=result)
     if augmentation.channels > 0:
         result *= (1 + augmentation.channels * rng.spawn(1)[0].uniform(-1, 1, 3)).astype(np.float32)
         np.clip(result, 0, 1, out=result)
     return result
 
 
-def erase(image: FloatImage, augmentation: Augmentation, rng: np.random.Generator) -> FloatImage:
+def erase(
+    image: FloatImage, augmentation: Augmentation, rng: np.random.Generator, *, in_place: bool = False
+) -> FloatImage:
     """Overwrites a random rectangle with uniform noise, with probability `augmentation.erase` (Random Erasing).
 
     Its area is uniform within `erase_area`, the logarithm of its aspect within that of `erase_aspect`; a rectangle that
     does not fit is drawn again, ten times at most. Points under it stay visible: they are to be inferred.
 
     Args:
-        image: (H, W, 3) float32 in [0, 1]; not changed.
+        image: (H, W, 3) float32 in [0, 1].
         augmentation: Probability and ranges.
         rng: Draws the rectangle and the noise.
+        in_place: Changes `image` itself instead of a copy.
 
     >>> erase(np.zeros((8, 9, 3), np.float32), Augmentation(erase=0), np.random.default_rng(0)).max()
     np.float32(0.0)
@@ -186,7 +201,7 @@ def erase(image: FloatImage, augmentation: Augmentation, rng: np.random.Generato
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < h <= height and 0 < w <= width:
             y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            result = image.copy()
+            result = image if in_place else image.copy()
             result[y : y + h, x : x + w] = rng.random((h, w, image.shape[2]), dtype=np.float32)
             return result
     return image

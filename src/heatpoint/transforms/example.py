@@ -8,14 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import message, missing_package, one_of
 from heatpoint.datasets.sample import Box, Image, Sample, load_image
 from heatpoint.frames import FloatArray, Frame
 from heatpoint.skeleton import Skeleton
 from heatpoint.transforms.augment import Augmentation, augment_frame, erase, photometric
 from heatpoint.transforms.depth import depth_to_input
 from heatpoint.transforms.half_body import maybe_half_body
-from heatpoint.transforms.warp import warp
+from heatpoint.transforms.warp import FloatImage, warp
+
+try:
+    import cv2
+except ModuleNotFoundError as error:
+    raise missing_package("heatpoint.transforms", error) from error
 
 POLICIES = {
     "P1": "tight box around the visible points",
@@ -133,7 +138,8 @@ def make_example(
         frame, flipped = augment_frame(frame, augmentation, rng)
     crop = warp(pixels, frame)
     if augmentation is not None and rng is not None:
-        crop = erase(photometric(crop, augmentation, rng), augmentation, rng)
+        crop = photometric(crop, augmentation, rng, in_place=True)
+        crop = erase(crop, augmentation, rng, in_place=True)
     if flipped and skeleton is not None:
         order = list(skeleton.swap)
         points, visible, depths = points[order], visible[order], depths[order]
@@ -144,13 +150,20 @@ def make_example(
         placed = np.concatenate([placed, z[:, None]], axis=1)
         inside &= np.abs(depths) <= depth_range_mm / 2
     return Example(
-        image=torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))),
+        image=_planes(crop),
         points=torch.from_numpy(placed.astype(np.float32)),
         visible=torch.from_numpy(visible & inside),
         frame=frame,
         flipped=flipped,
         has_depth=depth_range_mm > 0 and sample.body is not None,
     )
+
+
+def _planes(image: FloatImage) -> Tensor:
+    """An image (H, W, 3) as (3, H, W)."""
+    result = np.empty((3, *image.shape[:2]), dtype=np.float32)
+    cv2.split(image, list(result))
+    return torch.from_numpy(result)
 
 
 def _depths(sample: Sample) -> FloatArray:

