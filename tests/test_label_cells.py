@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import oracles_plain as plain
-from heatpoint.rounding import activation_cells, activation_probabilities, binary_map, round_to_cells
+from heatpoint.rounding import activation_probabilities, binary_map, round_to_cells
+from heatpoint.rounding._cells import activation_cells
 from heatpoint.scores import rounded_cross_entropy
 from heatpoint.support import Grid
 

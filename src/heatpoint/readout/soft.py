@@ -12,7 +12,7 @@ from heatpoint._checks import check_real, message, one_of
 from heatpoint._lattice import along, axis_steps, center_at, peak_index
 from heatpoint._numerics import full_precision, probabilities, promote
 from heatpoint.expectation import expected_position
-from heatpoint.rounding import check_sigmas
+from heatpoint.rounding._maps import check_sigmas
 from heatpoint.support import Grid, Support, check_support
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from heatpoint._checks import looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
-from heatpoint.rounding import activation_cells, activation_of, cells_of, gaussian_of
+from heatpoint.rounding._cells import activation_cells, cells_of
+from heatpoint.rounding._maps import gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
 from heatpoint.support import Grid, check_grid
 
@@ -84,6 +85,8 @@ def two_channel_cross_entropy(
     not published, so the mean over cells is the expectation of Eq. 7 as printed. The random label is 1 at the cell that
     the target is rounded to; the expected one is that label's mean, as in `rounded_cross_entropy`.
 
+    Cost: one softplus. The label is the index of a cell, of 2^D cells if expected; no target map is made.
+
     Args:
         logits: (*batch, 2, *grid.shape): channel 0 "not here", channel 1 "here".
         grid: A Grid.
@@ -111,9 +114,16 @@ def two_channel_cross_entropy(
         log_probabilities("two_channel_cross_entropy", flat.detach().transpose(-1, -2))
     batch = tuple(flat.shape[:-2])
     target = fit_target("two_channel_cross_entropy", batch, grid, target, log_odds.dtype).expand(*batch, grid.ndim)
-    here = _label_map("two_channel_cross_entropy", grid, target, label, generator)
-    log_here, log_elsewhere = functional.logsigmoid(log_odds), functional.logsigmoid(-log_odds)
-    return -(_weighted(here, log_here) + _weighted(1 - here, log_elsewhere)).mean(dim=-1)
+    index, weight = _label_cells("two_channel_cross_entropy", grid, target, label, generator)
+    # A cell that cannot be the label costs −log σ(−log_odds) = softplus(log_odds), which keeps less for the gradient. At −inf
+    # it is 0, which leaves the listed cells out; beyond 40 it is log_odds itself in float64 too.
+    elsewhere = functional.softplus(log_odds.scatter(-1, index, -torch.inf), threshold=40).sum(dim=-1)
+    # A cell that clipping lists twice has the probability of both, and counts once.
+    is_same = index.unsqueeze(-1) == index.unsqueeze(-2)
+    here, times = (is_same * weight.unsqueeze(-2)).sum(dim=-1), is_same.sum(dim=-1)
+    odds = log_odds.gather(-1, index)
+    listed = _weighted(here, functional.logsigmoid(odds)) + _weighted(1 - here, functional.logsigmoid(-odds))
+    return (elsewhere - (listed / times).sum(dim=-1)) / grid.num_cells
 
 
 @full_precision
@@ -189,15 +199,6 @@ def _label_cells(
         return activation_cells(function, "target", target, grid)
     index = grid.ravel(cells_of(function, "target", target, grid, mode=label, generator=generator)).unsqueeze(-1)
     return index, torch.ones_like(index, dtype=target.dtype)
-
-
-def _label_map(function: str, grid: Grid, target: Tensor, label: Label, generator: torch.Generator | None) -> Tensor:
-    """Probability of each cell to be the label, (*batch, cells): one-hot for a drawn label."""
-    one_of(function, "label", label, LABELS)
-    if label == "expected":
-        return grid.flatten(function, activation_of(function, "target", target, grid))
-    index = grid.ravel(cells_of(function, "target", target, grid, mode=label, generator=generator))
-    return functional.one_hot(index, grid.num_cells).to(target.dtype)
 
 
 def _weighted(weights: Tensor, log_p: Tensor) -> Tensor:

@@ -1,29 +1,14 @@
-"""Coordinates to cells: quantization by a threshold or at random, its bias, and the target maps of heatmap regression.
-
-Equations are those of Randomized Rounding (Yu and Tao). A coordinate y is first taken to cells, c = (y − offset) / stride, with
-the fractional part ε = c − ⌊c⌋. The paper publishes offset 0; here the grid carries its own.
-"""
+"""Coordinates to cells: by a threshold or at random, the law of the random cell, and the bias of all of them."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_real, check_tensor, looks_at, message, one_of
-from heatpoint._lattice import axis_steps, onto_grid, outer
+from heatpoint._checks import check_real, looks_at, message, one_of
+from heatpoint._lattice import onto_grid, outer
 from heatpoint._numerics import full_precision, promote
 from heatpoint.support import Grid, check_grid, per_axis
-
-__all__ = [
-    "THRESHOLDS",
-    "activation_probabilities",
-    "binary_map",
-    "gaussian_map",
-    "quantization_bias",
-    "round_to_cells",
-]
 
 # The thresholds t of Eq. 10 that give the usual integer operations.
 THRESHOLDS = {"floor": 1.0, "round": 0.5, "ceil": 0.0}
@@ -87,7 +72,7 @@ def cells_of(
 ) -> Tensor:
     """`round_to_cells` on behalf of the caller `function`, whose `argument` holds the points."""
     check_grid(function, grid)
-    cells = _checked_cells(function, argument, points, grid).detach()
+    cells = checked_cells(function, argument, points, grid).detach()
     if threshold is not None:
         _check_threshold(function, "threshold", threshold)
         t = threshold.to(cells) if isinstance(threshold, Tensor) else cells.new_full((), threshold)
@@ -192,109 +177,8 @@ def quantization_bias(mode_or_threshold: str | float | Tensor, grid: Grid) -> Te
     return (0.5 - t) * per_axis(grid.strides, t)
 
 
-def binary_map(cells: Tensor, grid: Grid, *, dtype: torch.dtype | None = None) -> Tensor:
-    """1 at one cell and 0 elsewhere (Eq. 5), at the cell that `round_to_cells` chose.
-
-    Args:
-        cells: Whole cells (*batch, D) in point order, torch.long.
-        grid: The grid.
-        dtype: Of the result; None is the default floating-point type.
-
-    Returns:
-        (*batch, *grid.shape).
-
-    Raises:
-        TypeError: If grid is not a Grid or the cells are not whole numbers.
-        ValueError: If the cells do not end in D coordinates or lie outside the grid (looked at on the CPU, elsewhere under
-            HEATPOINT_CHECK=1; a cell outside gives a map of zeros there).
-
-    >>> binary_map(torch.tensor([2, 0]), Grid((2, 3)))
-    tensor([[0., 0., 1.],
-            [0., 0., 0.]])
-    """
-    check_grid("binary_map", grid)
-    check_tensor("binary_map", "cells", cells)
-    if cells.is_floating_point():
-        remedy = "Take points to cells with round_to_cells first."
-        raise TypeError(message("binary_map", "cells", "hold whole numbers (torch.long)", cells.dtype, remedy))
-    grid.check_points("binary_map", cells, "cells")
-    if looks_at(cells):
-        outside = (cells < 0) | (cells >= per_axis(grid.lengths, cells))
-        if bool(outside.any()):
-            got = tuple(cells[outside.any(dim=-1)][0].tolist())
-            raise ValueError(message("binary_map", "cells", f"lie within {grid.lengths} (in point order)", got))
-    dtype = dtype or torch.get_default_dtype()
-    rows = [
-        (torch.arange(length, device=cells.device) == cells[..., axis, None]).to(dtype)
-        for axis, length in enumerate(grid.lengths)
-    ]
-    return outer(rows, grid)
-
-
-def gaussian_map(
-    points: Tensor, grid: Grid, *, sigma_cells: float | Sequence[float], radius_sigmas: float | None = None
-) -> Tensor:
-    """exp(−½ Σ_axes ((i − c) / σ)²) at every cell i (Eq. 3): an unnormalised Gaussian of height 1 at the point itself.
-
-    The point may lie between cells or outside the grid; nothing is rounded (give `grid.to_points(round_to_cells(…))` for the map
-    of a quantized point). On a cyclic axis i − c is the short way round.
-
-    Args:
-        points: (*batch, D) in input units.
-        grid: The grid.
-        sigma_cells: Standard deviation in cells: one number, or one per axis in point order.
-        radius_sigmas: None, or the half width, in standard deviations, of the square outside which the map is exactly 0
-            (published codes use 3).
-
-    Returns:
-        (*batch, *grid.shape), at least float32, in [0, 1]. Gradients flow to the points.
-
-    Raises:
-        TypeError: If grid is not a Grid.
-        ValueError: If the points do not end in D coordinates or are not finite, or sigma_cells or radius_sigmas is not above 0.
-
-    >>> gaussian_map(torch.tensor([2.0]), Grid((4,), stride=2, offset=0), sigma_cells=1.0)
-    tensor([0.6065, 1.0000, 0.6065, 0.1353])
-    """
-    return gaussian_of("gaussian_map", "points", points, grid, sigma_cells=sigma_cells, radius_sigmas=radius_sigmas)
-
-
-@full_precision
-def gaussian_of(
-    function: str,
-    argument: str,
-    points: Tensor,
-    grid: Grid,
-    *,
-    sigma_cells: float | Sequence[float],
-    radius_sigmas: float | None = None,
-) -> Tensor:
-    """`gaussian_map` on behalf of the caller `function`, whose `argument` holds the points."""
-    check_grid(function, grid)
-    sigmas = check_sigmas(function, sigma_cells, grid)
-    if radius_sigmas is not None:
-        check_real(function, "radius_sigmas", radius_sigmas, "be greater than 0", above=0)
-    cells = _checked_cells(function, argument, points, grid)
-    rows = []
-    for axis, sigma in enumerate(sigmas):
-        steps = axis_steps(cells, grid, axis)
-        row = torch.exp(-0.5 * (steps / sigma).square())
-        rows.append(row if radius_sigmas is None else row * (steps.detach().abs() <= radius_sigmas * sigma))
-    return outer(rows, grid)
-
-
-def check_sigmas(function: str, sigma_cells: float | Sequence[float], grid: Grid) -> tuple[float, ...]:
-    """One standard deviation per axis, after checking that each is above 0 and that their number is 1 or D."""
-    rule = f"be greater than 0: one number or {grid.ndim}, in point order (x, y, z)"
-    if not isinstance(sigma_cells, Iterable):
-        return (check_real(function, "sigma_cells", sigma_cells, rule, above=0),) * grid.ndim
-    sigmas = tuple(check_real(function, "sigma_cells", sigma, rule, above=0) for sigma in sigma_cells)
-    if len(sigmas) != grid.ndim:
-        raise ValueError(message(function, "sigma_cells", rule, sigma_cells))
-    return sigmas
-
-
-def _checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> Tensor:
+def checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> Tensor:
+    """Coordinates in cells, at least float32, after checking that the points are finite and have D coordinates."""
     grid.check_points(function, points, argument)
     points = promote(points)
     if looks_at(points) and not bool(points.detach().isfinite().all()):
@@ -305,7 +189,7 @@ def _checked_cells(function: str, argument: str, points: Tensor, grid: Grid) -> 
 
 def _around(function: str, argument: str, points: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """The cells ⌊c⌋ and ⌊c⌋ + 1, put onto the grid, and ε between them, each (*batch, D)."""
-    cells = _checked_cells(function, argument, points, grid)
+    cells = checked_cells(function, argument, points, grid)
     lower = cells.detach().floor()
     return onto_grid(lower, grid), onto_grid(lower + 1, grid), cells - lower
 
