@@ -1,7 +1,7 @@
-"""Which share of a training step of the small network is the localizer's: interleaved in one process, under each form.
+"""Which share of a training step of the small network is the localizer's, under each form and sharing of draws.
 
     OMP_NUM_THREADS=1 python benchmarks/step_share.py
-    OMP_NUM_THREADS=1 python benchmarks/step_share.py --samples 10 --forms auto --progress 0 0.5 1
+    OMP_NUM_THREADS=1 python benchmarks/step_share.py --samples 10 --forms auto torch --progress 0 0.5 1
 
 A step is that of training, without its data: forward, the task's loss, backward and Adam on a fixed batch of 32 images at 64
 pixels with 68 points, here with 30 samples. Beside it in every round stand the localizer alone, its loss and gradient from fixed
@@ -12,6 +12,7 @@ step, says the same from two large numbers, so that it is noisier, and counts wh
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -31,10 +32,11 @@ PARTS = ("step", "localizer", "network")
 NUM_IMAGES, NUM_POINTS, SIDE = 32, 68, 64
 
 
-def parts_of(samples: int, progress: float) -> dict[str, Part]:
+def parts_of(samples: int, noise: str, progress: float) -> dict[str, Part]:
     """A training step of the small network by sampling-argmax, and its two parts alone."""
     recipe = recipe_of("sampling_argmax", 0)
-    recipe = replace(recipe, localizer_options={**recipe.localizer_options, "num_samples": samples})
+    options = {**recipe.localizer_options, "num_samples": samples, "noise": noise}
+    recipe = replace(recipe, localizer_options=options)
     torch.manual_seed(0)
     model, grid = build_model(recipe, NUM_POINTS)
     localizer = make_localizer(recipe.localizer, grid, **recipe.localizer_options)
@@ -46,6 +48,7 @@ def parts_of(samples: int, progress: float) -> dict[str, Part]:
     task, generator = task_of(recipe), torch.Generator().manual_seed(0)
     logits = model(images).detach().requires_grad_()
     slopes = torch.randn_like(logits)
+    nothing, given = torch.nn.Identity(), batch._replace(images=logits)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -54,9 +57,7 @@ def parts_of(samples: int, progress: float) -> dict[str, Part]:
 
     def localizer_alone() -> None:
         logits.grad = None
-        fixed = torch.nn.Identity()
-        given = batch._replace(images=logits)
-        task.loss(fixed, localizer, given, recipe, progress=progress, generator=generator).backward()
+        task.loss(nothing, localizer, given, recipe, progress=progress, generator=generator).backward()
 
     def network_alone() -> None:
         optimizer.zero_grad()
@@ -90,21 +91,21 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--progress", type=float, nargs="+", default=[0.5], help="share of the training that is done")
-    parser.add_argument("--forms", nargs="+", default=["auto", "torch"])
+    parser.add_argument("--noise", nargs="+", default=["independent", "image", "batch"])
+    parser.add_argument("--forms", nargs="+", default=["auto"])
     arguments = parser.parse_args()
     lines = []
-    for progress in arguments.progress:
-        parts = parts_of(arguments.samples, progress)
-        for form in arguments.forms:
-            with kernels.use(form):
-                seconds = measure(parts, arguments.rounds)
-            milliseconds = [f"{1000 * statistics.median(seconds[name]):.1f}" for name in PARTS]
-            paired = list(zip(*(seconds[name] for name in PARTS), strict=True))
-            share = quartiles([100 * localizer / step for step, localizer, _ in paired], 1)
-            rest = quartiles([100 * (1 - network / step) for step, _, network in paired], 1)
-            lines.append([form, f"{progress:g}", *milliseconds, *share, *rest])
-    head = ["form", "progress", *(f"{name}, ms" for name in PARTS), "share %", "middle half", "by difference %"]
-    print(table([*head, "middle half"], lines))
+    for noise, progress, form in itertools.product(arguments.noise, arguments.progress, arguments.forms):
+        parts = parts_of(arguments.samples, noise, progress)
+        with kernels.use(form):
+            seconds = measure(parts, arguments.rounds)
+        milliseconds = [f"{1000 * statistics.median(seconds[name]):.1f}" for name in PARTS]
+        paired = list(zip(*(seconds[name] for name in PARTS), strict=True))
+        share = quartiles([100 * localizer / step for step, localizer, _ in paired], 1)
+        rest = quartiles([100 * (1 - network / step) for step, _, network in paired], 1)
+        lines.append([noise, form, f"{progress:g}", *milliseconds, *share, *rest])
+    head = ["noise", "form", "progress", *(f"{name}, ms" for name in PARTS), "share %", "middle half"]
+    print(table([*head, "by difference %", "middle half"], lines))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def warp(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame) -> FloatImage:
     input's resolution; what shrinking is left is done by sampling at twice the input's resolution and taking 2x2 means.
     Each step composes its exact half-pixel matrix, so that a feature at p lies at frame.to_input(p).
 
-    Pixels have a fourth channel on the way: opencv has vectorised loops for four channels of floats and none for three, which
-    makes warping 1.7 to 2 times and halving 4 times as fast; the numbers are the same to the last bit or two.
+    Pixels have a fourth channel on the way, which nobody reads: opencv's loops over four floats are vectorised, those over three
+    are not. The three that count are the same to the last bit, after halving to rounding.
 
     Args:
         image: (H, W, 3) uint8, or float32 in [0, 1].
