@@ -326,3 +326,18 @@ def test_a_missing_library_says_so(tmp_path: Path) -> None:
     assert "without its native kernels" in found.reason
     (tmp_path / "libheatpoint.so").write_bytes(b"no library")
     assert "cannot be loaded" in _library.load(tmp_path).reason
+
+
+def test_a_missing_library_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_library, "FOLDER", tmp_path)
+    _library.library.cache_clear()
+    try:
+        for _ in range(3):
+            scores.expected_error(torch.zeros(2, 5), Grid((5,)), torch.ones(2, 1), num_samples=2)
+    finally:
+        _library.library.cache_clear()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "there was no C++ compiler" in record.getMessage()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,13 +52,16 @@ class Library:
 
 @functools.cache
 def library() -> Library:
-    """The library beside this file, loaded once.
+    """The library beside this file, loaded once; that there is none is logged, once, as installers do not show what builds say.
 
     >>> found = library()
     >>> (found.handle is None) == bool(found.reason)
     True
     """
-    return load(FOLDER)
+    found = load(FOLDER)
+    if found.handle is None:
+        logging.getLogger("heatpoint").warning("%s Until then the torch forms do the same, more slowly.", found.reason)
+    return found
 
 
 def load(folder: Path) -> Library:

@@ -24,10 +24,10 @@ DISTANCES: dict[Distance, int] = {"l1": 0, "l2": 1, "smooth_l1": 2, "squared": 3
 
 def why_not(logits: Tensor, support: Support, *, basis: Basis | None, formula: Formula, sign_gradient: bool) -> str:
     """Why these arguments need the torch form, in a few words; empty if the kernel takes them."""
-    if library().handle is None:
-        return library().reason
     if logits.device.type != "cpu":
         return f"the logits are on {logits.device.type}"
+    if library().handle is None:
+        return library().reason
     if logits.dtype == torch.float64:
         return "the logits are float64"
     if sign_gradient:
