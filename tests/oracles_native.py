@@ -1,0 +1,88 @@
+"""The native kernel's noise, made again in numpy, as recorded draws that the torch form replays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heatpoint.basis import Basis, Gaussian
+from heatpoint.sampling import Noise
+from heatpoint.support import Grid, Support
+
+M0, M1, W0, W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
+LOW = np.uint64(0xFFFFFFFF)
+
+
+def philox(counter: tuple[NDArray[np.uint64], ...], seed: int, rounds: int) -> list[NDArray[np.uint64]]:
+    """Philox4x32 of broadcastable counter words, as published; the four words."""
+    c0, c1, c2, c3 = np.broadcast_arrays(*counter)
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(rounds):
+        p0, p1 = c0 * np.uint64(M0), c2 * np.uint64(M1)
+        shift = np.uint64(32)
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & LOW, (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & LOW
+        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
+    return [c0, c1, c2, c3]
+
+
+def words(num_cells: int, *, seed: int, num_samples: int, num_maps: int, stream: int) -> NDArray[np.uint64]:
+    """(S, M, cells): cell 64 b + 16 k + l has word k of quad 16 b + l."""
+    blocks = -(-num_cells // 64)
+    quad = np.arange(16 * blocks, dtype=np.uint64)
+    sample = np.arange(num_samples, dtype=np.uint64)[:, None, None]
+    index = np.arange(num_maps, dtype=np.uint64)[:, None]
+    four = np.stack(philox((quad, sample, index, np.uint64(stream)), seed, rounds=7), axis=-1)
+    by_block = four.reshape(num_samples, num_maps, blocks, 16, 4).swapaxes(-1, -2)
+    return by_block.reshape(num_samples, num_maps, -1)[..., :num_cells]
+
+
+def uniforms(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (2 * (word >> np.uint64(9)).astype(np.float64) + 1) * 2.0**-24
+
+
+def offsets(
+    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int
+) -> list[NDArray[np.float64]]:
+    """Raw draws (S, M, num) per axis: uniforms, or standard normals for a Gaussian."""
+
+    def stream(number: int) -> NDArray[np.uint64]:
+        return words(num, seed=seed, num_samples=num_samples, num_maps=num_maps, stream=number)
+
+    def half(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+        signed = word.astype(np.uint16).astype(np.int16).astype(np.float64)
+        return (2 * signed + 1) * 2.0**-17 + 0.5
+
+    if not isinstance(basis, Gaussian):
+        first, second = stream(1), stream(2)
+        return [half(first >> np.uint64(16)), half(first), half(second >> np.uint64(16))][:ndim]
+    drawn = []
+    for pair in (1, 3):
+        radius = np.sqrt(-2 * np.log(uniforms(stream(pair))))
+        turn = 2 * np.pi * (stream(pair + 1).astype(np.uint32).astype(np.int32) >> 8) * 2.0**-24
+        drawn += [radius * np.cos(turn), radius * np.sin(turn)]
+    return drawn[:ndim]
+
+
+def noise(
+    support: Support, batch: tuple[int, ...], *, basis: Basis | None, per_cell: bool, seed: int, num_samples: int
+) -> Noise:
+    """What the kernel draws for maps (*batch, cells), in float64."""
+    num_maps = int(np.prod(batch))
+    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps}
+    gumbel = torch.from_numpy(uniforms(words(support.num_cells, **sizes, stream=0)))
+    gumbel = gumbel.reshape(num_samples, *batch, *support.shape)
+    if basis is None:
+        return Noise(gumbel)
+    if per_cell:
+        drawn = offsets(support.num_cells, basis, support.ndim, **sizes)
+        return Noise(gumbel, [torch.from_numpy(axis).reshape(gumbel.shape) for axis in drawn])
+    assert isinstance(support, Grid)
+    drawn = offsets(max(support.lengths), basis, support.ndim, **sizes)
+    return Noise(
+        gumbel,
+        [
+            torch.from_numpy(axis[..., :length].copy()).reshape(num_samples, *batch, length)
+            for axis, length in zip(drawn, support.lengths, strict=True)
+        ],
+    )
