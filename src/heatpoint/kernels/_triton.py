@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from heatpoint._distances import Distance
 from heatpoint._numerics import check_normalised
@@ -40,10 +39,15 @@ def is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def is_installed() -> bool:
+    """Whether Triton can be imported."""
+    return importlib.util.find_spec("triton") is not None
+
+
 @functools.cache
 def why_not_here() -> str:
     """Why there are no Triton kernels on this machine, "" if there are."""
-    if importlib.util.find_spec("triton") is None:
+    if not is_installed():
         return "Triton is not installed; it comes with torch for CUDA"
     if is_interpreted():
         return ""
@@ -124,7 +128,7 @@ class Call:
         strides = [*(support.strides if isinstance(support, Grid) else (1.0,) * ndim), 1.0, 1.0][:3]
         lengths = [*(support.lengths if isinstance(support, Grid) else (1,) * ndim), 1, 1][:3]
         sigma = self.basis.scale if isinstance(self.basis, Gaussian) else 1.0
-        named = {f"length_{axis}": length for axis, length in zip("xyz", lengths, strict=True)}
+        named: dict[str, float] = {f"length_{axis}": length for axis, length in zip("xyz", lengths, strict=True)}
         named |= {f"stride_{axis}": stride if is_grid else 1.0 for axis, stride in zip("xyz", strides, strict=True)}
         return named | {f"unit_{axis}": stride * sigma for axis, stride in zip("xyz", strides, strict=True)}
 
@@ -188,8 +192,8 @@ def error_and_gradients(
 class SampledError(torch.autograd.Function):
     """The mean distance of samples to the target, (*batch), with its gradient made in the forward pass.
 
-    `apply(flat (*batch, cells), target (*batch, D), axis_weight, call)`. Not twice differentiable: a second backward pass
-    raises.
+    `apply(flat (*batch, cells), target (*batch, D), axis_weight, call)`. Not twice differentiable: a backward pass
+    with create_graph raises.
     """
 
     @staticmethod
@@ -202,9 +206,14 @@ class SampledError(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, each map's times the slope of its loss."""
+        if torch.is_grad_enabled():
+            # The kept gradient is a constant to autograd: a penalty on it would have no effect, and nobody would know.
+            raise RuntimeError(
+                "expected_error: create_graph must be False for the Triton form, which has no second derivative. Compute "
+                'under heatpoint.kernels.use("torch").'
+            )
         wanted = ctx.needs_input_grad
         found = [
             (made * slope[..., None]).to(dtype) if is_wanted else None
@@ -268,6 +277,7 @@ def _launch_whole(call: Call, arrays: _Arrays) -> None:
         **_distance_choices(call, arrays),
         QUADS=block // 4,
         num_warps=_warps(block),
+        enable_fp_fusion=True,
     )
 
 
@@ -277,13 +287,14 @@ def _launch_parts(call: Call, arrays: _Arrays) -> None:
     logits, cells, ndim = arrays.logits, call.support.num_cells, call.support.ndim
     num_maps, num_parts = len(logits), -(-cells // call.part)
     tops = logits.amax(dim=-1)
-    sums = logits.new_empty(num_maps, call.num_samples, 1 + ndim, num_parts)
-    mosts = None
-    if call.power == LOGARITHMIC:
-        mosts = logits.new_empty(num_maps, call.num_samples, num_parts, dtype=torch.float64)
-    slopes = None if arrays.gradient is None else logits.new_empty(num_maps, call.num_samples, 1 + 2 * ndim)
+    is_cold, pairs = call.power == LOGARITHMIC, (num_maps, call.num_samples)
+    dtype = torch.float64 if is_cold else torch.float32
+    sums = logits.new_empty(*pairs, 1 + ndim, num_parts, dtype=dtype)
+    mosts = logits.new_empty(*pairs, num_parts, dtype=dtype) if is_cold else None
+    slopes = None if arrays.gradient is None else logits.new_empty(*pairs, 1 + 2 * ndim, dtype=dtype)
     drawn = (cells, call.num_samples, call.seed, *call.inverse_temperature())
-    every = {**call.geometry(), **_choices(call, arrays), "QUADS": call.part // 4, "num_warps": _warps(call.part)}
+    every = {**call.geometry(), **_choices(call, arrays), "QUADS": call.part // 4}
+    every |= {"num_warps": _warps(call.part), "enable_fp_fusion": True}
     grid = (num_maps, num_parts)
     kernels.part_sums[grid](logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every)
     kernels.joined_parts[(num_maps,)](
@@ -303,6 +314,7 @@ def _launch_parts(call: Call, arrays: _Arrays) -> None:
         POWER=call.power,
         PARTS=_power_of_two(num_parts),
         num_warps=1,
+        enable_fp_fusion=True,
     )
     if arrays.gradient is not None:
         clouds = (arrays.centers, arrays.cloud_of_map)

@@ -2,12 +2,13 @@
 """Triton kernels of sampling-argmax: the weights of a sample, its point, and the gradient, without anything of size S x cells.
 
 What is computed and how the random numbers are made is that of the native kernel, so that both give the same samples to
-rounding. Philox4x32-7 with the key `seed`, read from memory, and the
-counter (quad of cells, sample, map, stream); the cells of a map are taken in
-blocks of 64, and quad q = 16 b + l gives cell 64 b + 16 k + l its word k. A tile of cells has the shape (quads, 2, 2), k = i + 2 j,
-so that a thread has all four words of its quads. Stream 0 makes the Gumbel draws, 1 to 4 the basis's offsets.
+rounding: Philox4x32-7 with the key `seed`, read from memory, and the counter (quad of cells, sample, map, stream). The cells of a
+map are taken in blocks of 64, and quad q = 16 b + l gives cell 64 b + 16 k + l its word k. A tile of cells has the shape
+(quads, 2, 2), k = i + 2 j, so that a thread has all four words of its quads. Stream 0 makes the Gumbel draws, 1 to 4 the basis's
+offsets.
 
-A sample's weight of cell i is (p_i / E_i)^(1/τ) (paper) or p_i E_i^(−1/τ) (released), E_i = −log u_i, up to a factor that cancels.
+A sample's weight of cell i is (p_i / E_i)^(1/τ) (paper) or p_i E_i^(−1/τ) (released), E_i = −log u_i, up to a factor that
+cancels.
 
 Logarithms are polynomials: the device's own has an absolute error of 2⁻²² near 1, and 1 is where E is smallest and a weight
 largest. 1/τ comes as a sum, `exponent + rest`, whose first part has so few digits that its product with a float's exponent is
@@ -118,7 +119,7 @@ def _base(row, cell, num_cells, top, exponent, rest, IS_PAPER: tl.constexpr, POW
 
 @triton.jit
 def _scores(base, word, exponent, rest):
-    """Log2 of the weights."""
+    """Log2 of the weights, in doubles."""
     whole, broken = _log2(_exponential(word, True), True)
     bits = whole.to(tl.float64) + broken.to(tl.float64)
     return base - (tl.cast(exponent, tl.float64) + tl.cast(rest, tl.float64)) * bits
@@ -167,11 +168,7 @@ def _sine_cosine(x):
 @triton.jit
 def _offset_words(seed, quad, place, sample, index, stream: tl.constexpr, IS_PAPER: tl.constexpr):
     """One word for every cell; in the released formula one for every position of the axis."""
-    if IS_PAPER:
-        word = _words(seed, quad, sample, index, stream)
-    else:
-        word = _words_at(seed, place, sample, index, stream)
-    return word
+    return _words(seed, quad, sample, index, stream) if IS_PAPER else _words_at(seed, place, sample, index, stream)
 
 
 @triton.jit
@@ -187,10 +184,7 @@ def _offset(seed, quad, place, sample, index, AXIS: tl.constexpr, BASIS: tl.cons
         radius = tl.sqrt(1.3862943649291992 * _exponential(first, False))
         turn = (second.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * 1.1920928955078125e-07
         sine, cosine = _sine_cosine(turn)
-        if AXIS == 1:
-            offset = radius * sine
-        else:
-            offset = radius * cosine
+        offset = radius * sine if AXIS == 1 else radius * cosine
     else:
         STREAM: tl.constexpr = 1 if AXIS < 2 else 2
         word = _offset_words(seed, quad, place, sample, index, STREAM, IS_PAPER)
@@ -229,13 +223,19 @@ def _center(
     AXIS: tl.constexpr,
     D: tl.constexpr,
     IS_GRID: tl.constexpr,
+    POWER: tl.constexpr,
 ):
-    """Coordinates of the cells, less the middle of the grid or of the cloud."""
+    """Coordinates of the cells, less the middle of the grid or of the cloud.
+
+    Doubles at low temperatures: the gradient is a difference of positions divided by the temperature.
+    """
     if IS_GRID:
         place = _place(cell, length_x, length_y, AXIS).to(tl.float32)
         center = stride * (place - 0.5 * (length - 1))
     else:
         center = tl.load(cloud + cell * D + AXIS, mask=cell < num_cells, other=0.0)
+    if POWER == COLD:
+        center = center.to(tl.float64)
     return center
 
 
@@ -378,18 +378,18 @@ def whole_rows(
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID)
+    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID)
+        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID)
+        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     total, total_x, total_y, total_z = 0.0, 0.0, 0.0, 0.0
     for sample in range(num_samples):
         word = _words(seed, quad, sample, index, 0)
         if POWER == COLD:
             score = _scores(base, word, exponent, rest)
-            weight = _exp2_of_double(score - tl.max(score))
+            weight = _exp2_of_double(score - tl.max(score)).to(tl.float64)
         else:
             weight = _powers(base, word, exponent, rest, POWER)
         weight = weight * (1.0 / tl.sum(weight))
@@ -405,17 +405,17 @@ def whole_rows(
         distance, slope_x, slope_y, slope_z = _distance(
             point_x, point_y, point_z, target, axis_weight, far, middle_x, middle_y, middle_z, D, DISTANCE, IS_WEIGHTED
         )
-        total += distance
+        total += distance.to(tl.float32)
         if WANTS_GRADIENT:
-            total_x -= slope_x
-            total_y -= slope_y
-            total_z -= slope_z
+            total_x -= slope_x.to(tl.float32)
+            total_y -= slope_y.to(tl.float32)
+            total_z -= slope_z.to(tl.float32)
             slope = slope_x * (x - point_x)
             if D > 1:
                 slope += slope_y * (y - point_y)
             if D > 2:
                 slope += slope_z * (z - point_z)
-            gradient += weight * slope
+            gradient += (weight * slope).to(tl.float32)
     mean = 1.0 / num_samples
     tl.store(loss + far, tl.where(is_void, float("nan"), total * mean))
     if WANTS_GRADIENT:
@@ -467,18 +467,18 @@ def part_sums(
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID)
+    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID)
+        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID)
+        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     for sample in range(num_samples):
         word = _words(seed, quad, sample, index, 0)
         if POWER == COLD:
             score = _scores(base, word, exponent, rest)
             # A part may hold no possible cell.
             most = tl.maximum(tl.max(score), -1e300)
-            weight = _exp2_of_double(score - most)
+            weight = _exp2_of_double(score - most).to(tl.float64)
             tl.store(mosts + (far * num_samples + sample) * num_parts + part, most)
         else:
             weight = _powers(base, word, exponent, rest, POWER)
@@ -529,7 +529,7 @@ def joined_parts(
     total, total_x, total_y, total_z = 0.0, 0.0, 0.0, 0.0
     for sample in range(num_samples):
         place = far * num_samples + sample
-        share = tl.full([PARTS], 1.0, tl.float32)
+        share = 1.0
         if POWER == COLD:
             mosts_of = tl.load(mosts + place * num_parts + part, mask=is_part, other=float("-inf"))
             most = tl.max(mosts_of)
@@ -546,11 +546,11 @@ def joined_parts(
         distance, slope_x, slope_y, slope_z = _distance(
             point_x, point_y, point_z, target, axis_weight, far, middle_x, middle_y, middle_z, D, DISTANCE, IS_WEIGHTED
         )
-        total += distance
+        total += distance.to(tl.float32)
         if WANTS_GRADIENT:
-            total_x -= slope_x
-            total_y -= slope_y
-            total_z -= slope_z
+            total_x -= slope_x.to(tl.float32)
+            total_y -= slope_y.to(tl.float32)
+            total_z -= slope_z.to(tl.float32)
             into = slopes + place * (1 + 2 * D)
             tl.store(into, inverse)
             _store_point(into + 1, point_x, point_y, point_z, D)
@@ -604,17 +604,18 @@ def part_gradients(
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID)
+    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID)
+        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID)
+        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     for sample in range(num_samples):
         word = _words(seed, quad, sample, index, 0)
         place = far * num_samples + sample
         if POWER == COLD:
-            weight = _exp2_of_double(_scores(base, word, exponent, rest) - tl.load(mosts + place * num_parts))
+            score = _scores(base, word, exponent, rest)
+            weight = _exp2_of_double(score - tl.load(mosts + place * num_parts)).to(tl.float64)
         else:
             weight = _powers(base, word, exponent, rest, POWER)
         source = slopes + place * (1 + 2 * D)
@@ -626,6 +627,6 @@ def part_gradients(
         if D > 2:
             z = _position(center_z, unit_z, seed, quad, cell, length_x, length_y, sample, index, 2, BASIS, IS_PAPER)
             slope += tl.load(source + 3 + D) * (z - tl.load(source + 3))
-        gradient += weight * tl.load(source) * slope
+        gradient += (weight * tl.load(source) * slope).to(tl.float32)
     gradient = tl.where(is_void, float("nan"), gradient * scale)
     tl.store(logits_gradient + far * num_cells + cell, gradient, mask=cell < num_cells)
