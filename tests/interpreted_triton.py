@@ -181,7 +181,7 @@ def test_maps_without_a_distribution_are_nan_alone(is_split: bool) -> None:
 
 
 @pytest.mark.parametrize("is_split", [False, True])
-@pytest.mark.parametrize("temperature", [1e-30, 0.249, 0.25, 1e6])
+@pytest.mark.parametrize("temperature", [1e-30, 0.25, 1e6])
 @pytest.mark.parametrize("scale", [0.0, 1e30])
 def test_degenerate_maps_stay_finite(temperature: float, scale: float, is_split: bool) -> None:
     support, batch = Grid((1, 67)), (1,)
@@ -214,7 +214,7 @@ def test_obstacles(reason: str) -> None:
 def test_the_same_bits_every_time(is_split: bool) -> None:
     support = GRIDS["2D"]
     logits, target = maps(support), targets(support)
-    one, other = (fused(logits, support, target, basis=Gaussian(), is_split=is_split) for _ in range(2))
+    one, other = (fused(logits, support, target, basis=Triangular(), is_split=is_split) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 

@@ -41,6 +41,21 @@ def _cells(first, QUADS: tl.constexpr):
 
 
 @triton.jit
+def _load(source, quad, num_cells, other, STEP: tl.constexpr):
+    """What the cells of the quads have in memory.
+
+    Four loads, joined as the words are: a single one would have a layout of its own, to which every word, in every sample, would
+    then be brought through shared memory.
+    """
+    cell = quad // 16 * 64 + quad % 16
+    a = tl.load(source + cell * STEP, mask=cell < num_cells, other=other)
+    b = tl.load(source + (cell + 16) * STEP, mask=cell + 16 < num_cells, other=other)
+    c = tl.load(source + (cell + 32) * STEP, mask=cell + 32 < num_cells, other=other)
+    d = tl.load(source + (cell + 48) * STEP, mask=cell + 48 < num_cells, other=other)
+    return _joined(a, b, c, d)
+
+
+@triton.jit
 def _words(seed, quad, sample, index, stream: tl.constexpr):
     a, b, c, d = tl.philox(seed, quad, sample, index, stream, ROUNDS)
     return _joined(a, b, c, d)
@@ -106,9 +121,8 @@ def _exp2_of_double(bits):
 
 
 @triton.jit
-def _base(row, cell, num_cells, top, exponent, rest, IS_PAPER: tl.constexpr, POWER: tl.constexpr):
+def _base(logit, top, exponent, rest, IS_PAPER: tl.constexpr, POWER: tl.constexpr):
     """p^(1/τ) or p, 1 in the largest cell; in the log domain its log2. In doubles, for logits may be large."""
-    logit = tl.load(row + cell, mask=cell < num_cells, other=float("-inf"))
     bits = (logit.to(tl.float64) - top.to(tl.float64)) * 1.4426950408889634
     if IS_PAPER:
         bits = bits * (tl.cast(exponent, tl.float64) + tl.cast(rest, tl.float64))
@@ -166,37 +180,58 @@ def _sine_cosine(x):
 
 
 @triton.jit
-def _offset_words(seed, quad, place, sample, index, stream: tl.constexpr, IS_PAPER: tl.constexpr):
-    """One word for every cell; in the released formula one for every position of the axis."""
-    return _words(seed, quad, sample, index, stream) if IS_PAPER else _words_at(seed, place, sample, index, stream)
+def _normal(first, second, AXIS: tl.constexpr):
+    """One side of Box and Muller's transform of two words."""
+    radius = tl.sqrt(1.3862943649291992 * _exponential(first, False))
+    turn = (second.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * 1.1920928955078125e-07
+    sine, cosine = _sine_cosine(turn)
+    return radius * sine if AXIS == 1 else radius * cosine
+
+
+@triton.jit
+def _bounded(word, AXIS: tl.constexpr, BASIS: tl.constexpr):
+    """A uniform or triangular offset from 16 bits of a word, the upper, or for y the lower."""
+    if AXIS == 1:
+        word = word << 16
+    # An odd multiple of 2⁻¹⁶ in (−1, 1).
+    signed = (word.to(tl.int32, bitcast=True) >> 16).to(tl.float32) * 3.0517578125e-05 + 1.52587890625e-05
+    if BASIS == UNIFORM:
+        offset = 0.5 * signed
+    else:
+        size = 1.0 - tl.sqrt(1.0 - tl.abs(signed))
+        offset = tl.where(signed < 0, -size, size)
+    return offset
 
 
 @triton.jit
 def _offset(seed, quad, place, sample, index, AXIS: tl.constexpr, BASIS: tl.constexpr, IS_PAPER: tl.constexpr):
-    """Offsets along one axis, in cells, or standard normals.
+    """Offsets along one axis, in cells, or standard normals: one for every cell, in the released formula for every position.
 
-    x and y have 16 bits each of one word, or the two sides of Box and Muller's transform: what both need is computed once.
+    What two axes share is computed once, by the compiler's leave. Joined at the end, because a longer way from the join to the
+    sums would keep the compiler from giving both one layout.
     """
     if BASIS == GAUSSIAN:
         STREAM: tl.constexpr = 1 if AXIS < 2 else 3
-        first = _offset_words(seed, quad, place, sample, index, STREAM, IS_PAPER)
-        second = _offset_words(seed, quad, place, sample, index, STREAM + 1, IS_PAPER)
-        radius = tl.sqrt(1.3862943649291992 * _exponential(first, False))
-        turn = (second.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * 1.1920928955078125e-07
-        sine, cosine = _sine_cosine(turn)
-        offset = radius * sine if AXIS == 1 else radius * cosine
+        if IS_PAPER:
+            a, b, c, d = tl.philox(seed, quad, sample, index, STREAM, ROUNDS)
+            e, f, g, h = tl.philox(seed, quad, sample, index, STREAM + 1, ROUNDS)
+            offset = _joined(_normal(a, e, AXIS), _normal(b, f, AXIS), _normal(c, g, AXIS), _normal(d, h, AXIS))
+        else:
+            first = _words_at(seed, place, sample, index, STREAM)
+            offset = _normal(first, _words_at(seed, place, sample, index, STREAM + 1), AXIS)
     else:
         STREAM: tl.constexpr = 1 if AXIS < 2 else 2
-        word = _offset_words(seed, quad, place, sample, index, STREAM, IS_PAPER)
-        if AXIS == 1:
-            word = word << 16
-        # The upper 16 bits as an odd multiple of 2⁻¹⁶ in (−1, 1).
-        signed = (word.to(tl.int32, bitcast=True) >> 16).to(tl.float32) * 3.0517578125e-05 + 1.52587890625e-05
-        if BASIS == UNIFORM:
-            offset = 0.5 * signed
+        if IS_PAPER:
+            a, b, c, d = tl.philox(seed, quad, sample, index, STREAM, ROUNDS)
+            a, b, c, d = (
+                _bounded(a, AXIS, BASIS),
+                _bounded(b, AXIS, BASIS),
+                _bounded(c, AXIS, BASIS),
+                _bounded(d, AXIS, BASIS),
+            )
+            offset = _joined(a, b, c, d)
         else:
-            size = 1.0 - tl.sqrt(1.0 - tl.abs(signed))
-            offset = tl.where(signed < 0, -size, size)
+            offset = _bounded(_words_at(seed, place, sample, index, STREAM), AXIS, BASIS)
     return offset
 
 
@@ -214,6 +249,7 @@ def _place(cell, length_x, length_y, AXIS: tl.constexpr):
 @triton.jit
 def _center(
     cloud,
+    quad,
     cell,
     num_cells,
     length,
@@ -233,7 +269,7 @@ def _center(
         place = _place(cell, length_x, length_y, AXIS).to(tl.float32)
         center = stride * (place - 0.5 * (length - 1))
     else:
-        center = tl.load(cloud + cell * D + AXIS, mask=cell < num_cells, other=0.0)
+        center = _load(cloud + AXIS, quad, num_cells, 0.0, D)
     if POWER == COLD:
         center = center.to(tl.float64)
     return center
@@ -370,19 +406,18 @@ def whole_rows(
     index, seed = tl.program_id(0), tl.load(seed_of_call)
     far = index.to(tl.int64)
     quad, cell = _cells(0, QUADS)
-    row = logits + far * num_cells
-    logit = tl.load(row + cell, mask=cell < num_cells, other=float("-inf"))
+    logit = _load(logits + far * num_cells, quad, num_cells, float("-inf"), 1)
     top = tl.max(logit)
     is_void = (tl.sum((logit != logit).to(tl.int32)) > 0) | (tl.abs(top) == float("inf"))
-    base = _base(row, cell, num_cells, top, exponent, rest, IS_PAPER, POWER)
+    base = _base(logit, top, exponent, rest, IS_PAPER, POWER)
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
+    center_x = _center(cloud, quad, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
+        center_y = _center(cloud, quad, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
+        center_z = _center(cloud, quad, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     total, total_x, total_y, total_z = 0.0, 0.0, 0.0, 0.0
     for sample in range(num_samples):
@@ -392,16 +427,16 @@ def whole_rows(
             weight = _exp2_of_double(score - tl.max(score)).to(tl.float64)
         else:
             weight = _powers(base, word, exponent, rest, POWER)
-        weight = weight * (1.0 / tl.sum(weight))
+        inverse = 1.0 / tl.sum(weight)
         x = _position(center_x, unit_x, seed, quad, cell, length_x, length_y, sample, index, 0, BASIS, IS_PAPER)
-        point_x = tl.sum(weight * x)
+        point_x = tl.sum(weight * x) * inverse
         point_y, point_z = point_x, point_x
         if D > 1:
             y = _position(center_y, unit_y, seed, quad, cell, length_x, length_y, sample, index, 1, BASIS, IS_PAPER)
-            point_y = tl.sum(weight * y)
+            point_y = tl.sum(weight * y) * inverse
         if D > 2:
             z = _position(center_z, unit_z, seed, quad, cell, length_x, length_y, sample, index, 2, BASIS, IS_PAPER)
-            point_z = tl.sum(weight * z)
+            point_z = tl.sum(weight * z) * inverse
         distance, slope_x, slope_y, slope_z = _distance(
             point_x, point_y, point_z, target, axis_weight, far, middle_x, middle_y, middle_z, D, DISTANCE, IS_WEIGHTED
         )
@@ -415,7 +450,7 @@ def whole_rows(
                 slope += slope_y * (y - point_y)
             if D > 2:
                 slope += slope_z * (z - point_z)
-            gradient += (weight * slope).to(tl.float32)
+            gradient += (weight * inverse * slope).to(tl.float32)
     mean = 1.0 / num_samples
     tl.store(loss + far, tl.where(is_void, float("nan"), total * mean))
     if WANTS_GRADIENT:
@@ -463,15 +498,16 @@ def part_sums(
     seed = tl.load(seed_of_call)
     far = index.to(tl.int64)
     quad, cell = _cells(part * QUADS, QUADS)
-    base = _base(logits + far * num_cells, cell, num_cells, tl.load(tops + far), exponent, rest, IS_PAPER, POWER)
+    logit = _load(logits + far * num_cells, quad, num_cells, float("-inf"), 1)
+    base = _base(logit, tl.load(tops + far), exponent, rest, IS_PAPER, POWER)
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
+    center_x = _center(cloud, quad, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
+        center_y = _center(cloud, quad, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
+        center_z = _center(cloud, quad, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     for sample in range(num_samples):
         word = _words(seed, quad, sample, index, 0)
         if POWER == COLD:
@@ -600,15 +636,16 @@ def part_gradients(
     quad, cell = _cells(part * QUADS, QUADS)
     top = tl.load(tops + far)
     is_void = (top != top) | (tl.abs(top) == float("inf"))
-    base = _base(logits + far * num_cells, cell, num_cells, top, exponent, rest, IS_PAPER, POWER)
+    logit = _load(logits + far * num_cells, quad, num_cells, float("-inf"), 1)
+    base = _base(logit, top, exponent, rest, IS_PAPER, POWER)
     cloud = centers
     if HAS_CLOUDS:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
-    center_x = _center(cloud, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
+    center_x = _center(cloud, quad, cell, num_cells, length_x, length_x, length_y, stride_x, 0, D, IS_GRID, POWER)
     if D > 1:
-        center_y = _center(cloud, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
+        center_y = _center(cloud, quad, cell, num_cells, length_y, length_x, length_y, stride_y, 1, D, IS_GRID, POWER)
     if D > 2:
-        center_z = _center(cloud, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
+        center_z = _center(cloud, quad, cell, num_cells, length_z, length_x, length_y, stride_z, 2, D, IS_GRID, POWER)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     for sample in range(num_samples):
         word = _words(seed, quad, sample, index, 0)
