@@ -31,7 +31,12 @@ SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, str]] = {
     "points-30": ((8, 10), (2048,), 30, "gaussian"),
 }
 # Form -> the setting of heatpoint.kernels, and who shares draws.
-FORMS = {"plain": ("torch", "independent"), "gemm, per image": ("gemm", "image"), "gemm, per batch": ("gemm", "batch")}
+FORMS = {
+    "plain": ("torch", "independent"),
+    "native": ("native", "independent"),
+    "gemm, per image": ("gemm", "image"),
+    "gemm, per batch": ("gemm", "batch"),
+}
 
 
 def make_step(shape: str, form: str, temperature: float, *, few: bool = False) -> tuple[Callable[[], None], int]:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint.basis import make_basis
 from heatpoint.kernels import shared
+from heatpoint.kernels._library import library
 from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
@@ -340,8 +341,10 @@ def test_the_setting_is_a_context_and_a_setting() -> None:
         assert kernels.current() == "torch"
     kernels.use("torch")
     assert kernels.current() == "torch"
-    assert kernels.available() == {"gemm": "", "torch": ""}
-    with pytest.raises(ValueError, match=r"heatpoint.kernels.use: form must be one of auto, gemm, torch, got 'cuda'"):
+    assert kernels.available() == {"native": library().reason, "gemm": "", "torch": ""}
+    with pytest.raises(
+        ValueError, match=r"heatpoint.kernels.use: form must be one of auto, gemm, native, torch, got 'cuda'"
+    ):
         kernels.use("cuda")
 
 
@@ -383,3 +386,32 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
             ["--peak", shape, "gemm, per image", "--temperatures", "2"], {"OMP_NUM_THREADS": "1"}
         )
         assert float(found) < 5.5
+
+
+@pytest.mark.skipif(bool(library().reason), reason=library().reason)
+def test_independent_draws_take_the_native_kernel() -> None:
+    grid = Grid((9, 7), stride=4.0)
+    logits = some_maps(grid, batch=(2, 3))[0].detach().float().requires_grad_()
+    target = torch.full((2, 3, 2), 12.0)
+
+    def error(form: str, seed: int = 0, **given: Any) -> Tensor:
+        with kernels.use(form):
+            generator = torch.Generator().manual_seed(seed)
+            maps = logits.unflatten(-1, grid.shape)
+            return expected_error(maps, grid, target, num_samples=2000, generator=generator, **given)
+
+    chosen = error("auto")
+    assert torch.equal(chosen, error("native"))
+    assert not torch.equal(chosen, error("native", seed=1))
+    # Other numbers, the same law: the mean over 2000 samples, and its gradient.
+    torch.testing.assert_close(chosen, error("torch"), rtol=0.05, atol=0.05)
+    ours, theirs = (torch.autograd.grad(error(form).sum(), logits)[0] for form in ("native", "torch"))
+    torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1 * float(theirs.abs().max()))
+    rule = "expected_error: kernels must be able to compute this call, got 'native': "
+    with pytest.raises(ValueError, match=rule + "it draws for each map alone"):
+        error("native", noise="image")
+    with pytest.raises(ValueError, match=rule + "sign_gradient is asked for"):
+        error("native", sign_gradient=True)
+    double = logits.detach().double().unflatten(-1, grid.shape)
+    with kernels.use("native"), pytest.raises(ValueError, match=rule + "the logits are float64"):
+        expected_error(double, grid, target, num_samples=2)

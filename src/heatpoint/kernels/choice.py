@@ -8,7 +8,7 @@ from types import TracebackType
 from heatpoint._checks import message, one_of
 
 # From the fastest to the one that always works.
-FORMS = ("gemm", "torch")
+FORMS = ("native", "gemm", "torch")
 AUTO = "auto"
 _current = [AUTO]
 
@@ -54,7 +54,9 @@ def available() -> dict[str, str]:
     >>> available()["torch"]
     ''
     """
-    return dict.fromkeys(FORMS, "")
+    from heatpoint.kernels._library import library  # Loading it is left to who asks.
+
+    return {**dict.fromkeys(FORMS, ""), "native": library().reason}
 
 
 def choose(function: str, obstacles: Mapping[str, str]) -> str:
@@ -62,7 +64,7 @@ def choose(function: str, obstacles: Mapping[str, str]) -> str:
 
     Args:
         function: Name of the caller, for the error text.
-        obstacles: Form -> why it cannot compute this call, "" if it can; "torch" always can.
+        obstacles: Form -> why it cannot compute this call, "" if it can; "torch" always can, a form left out cannot.
 
     Returns:
         The set form, or under "auto" the first of `FORMS` without an obstacle.
@@ -75,7 +77,7 @@ def choose(function: str, obstacles: Mapping[str, str]) -> str:
     """
     form = current()
     if form == AUTO:
-        return next(name for name in FORMS if not obstacles.get(name))
+        return next(name for name in FORMS if name == "torch" or obstacles.get(name) == "")
     if obstacles.get(form):
         remedy = 'Take heatpoint.kernels.use("auto"), or change the call.'
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,9 @@ from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
-from heatpoint.kernels.shared import Sharing, product_error
+from heatpoint.kernels._native import expected_error as native_error
+from heatpoint.kernels._native import why_not
+from heatpoint.kernels.shared import INDEPENDENT, Draw, Sharing, product_error
 from heatpoint.sampling import Noise, samples_of, shared_draw
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
@@ -58,6 +61,16 @@ def error_of_expectation(
     axis_weight = fit_axis_weight("error_of_expectation", axis_weight, tuple(flat.shape[:-1]), grid, distance)
     points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
     return norm(difference(points, target, grid), distance, axis_weight)
+
+
+def _obstacles(draw: Draw | None, flat: Tensor, grid: Support, drawn: Mapping[str, Any]) -> dict[str, str]:
+    """Form -> why it cannot compute a sampled error, "" if it can."""
+    if draw is not None:
+        return {"native": "it draws for each map alone", "gemm": draw.obstacle()}
+    if isinstance(drawn["noise"], Noise):
+        return {"native": "the noise is recorded", "gemm": INDEPENDENT}
+    given = {key: drawn[key] for key in ("basis", "formula", "sign_gradient")}
+    return {"native": why_not(flat, grid, **given), "gemm": INDEPENDENT}
 
 
 @full_precision
@@ -144,8 +157,20 @@ def expected_error(
             "memory": memory,
         }
         draw = shared_draw("expected_error", logits, grid, **drawn)
-        if draw is not None and choose("expected_error", {"gemm": draw.obstacle()}) == "gemm":
+        form = choose("expected_error", _obstacles(draw, flat, grid, drawn))
+        if draw is not None and form == "gemm":
             return product_error(draw, flat, target, distance=distance, axis_weight=axis_weight)
+        if form == "native":
+            options = {key: drawn[key] for key in ("basis", "formula", "temperature", "generator")}
+            return native_error(
+                flat,
+                grid,
+                target,
+                axis_weight=axis_weight,
+                num_samples=num_samples,
+                distance=distance,
+                **options,
+            )
         samples = samples_of("expected_error", logits, grid, **drawn)
         return norm(difference(samples, target, grid), distance, axis_weight).mean(dim=0)
     if sign_gradient:

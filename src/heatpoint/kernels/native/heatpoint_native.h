@@ -1,0 +1,61 @@
+// The C interface of heatpoint's native kernels: plain pointers and numbers, nothing of torch, so that one library serves all
+// its versions. heatpoint/kernels/_library.py mirrors the structure below field by field; whoever changes one changes the
+// other and raises HP_ABI_VERSION.
+#ifndef HEATPOINT_NATIVE_H
+#define HEATPOINT_NATIVE_H
+
+#include <stdint.h>
+
+#define HP_ABI_VERSION 1
+
+#if defined(_WIN32)
+#define HP_EXPORT __declspec(dllexport)
+#else
+#define HP_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { HP_BASIS_NONE = 0, HP_BASIS_UNIFORM = 1, HP_BASIS_TRIANGULAR = 2, HP_BASIS_GAUSSIAN = 3 };
+enum { HP_FORMULA_PAPER = 0, HP_FORMULA_RELEASED = 1 };
+enum { HP_DISTANCE_L1 = 0, HP_DISTANCE_L2 = 1, HP_DISTANCE_SMOOTH_L1 = 2, HP_DISTANCE_SQUARED = 3 };
+enum { HP_ISA_AUTO = 0, HP_ISA_PORTABLE = 1, HP_ISA_AVX2 = 2, HP_ISA_AVX512 = 3 };
+enum { HP_OK = 0, HP_BAD_ARGUMENT = 1, HP_NO_MEMORY = 2, HP_NO_ISA = 3 };
+
+// One call of sampling-argmax. M maps of N cells, D coordinates, S samples; all arrays are contiguous, row-major float32.
+struct hp_sampling {
+    // In.
+    const float *logits;           // (M, N); −inf forbids a cell
+    const float *points;           // (clouds, N, D) coordinates of point sets, or null: a grid
+    const int64_t *cloud_of_map;   // (M) which cloud a map lies on, or null: all on the first
+    const float *target;           // (M, D), or null if neither loss nor their gradient is asked for
+    const float *axis_weight;      // (M, D) weights of the coordinates in the distance, or null: 1; not with l2
+    const float *sample_gradient;  // (S, M, D) gradient with respect to the samples, in place of the distance's own, or null
+    // Out; each may be null.
+    float *loss;             // (M) mean over the samples of the distance to the target
+    float *logits_gradient;  // (M, N) of the loss of the map (or of Σ samples · sample_gradient)
+    float *target_gradient;  // (M, D) of the loss of the map
+    float *samples;          // (S, M, D) the points drawn
+    // In.
+    int64_t num_maps, num_cells, num_samples;
+    int64_t lengths[3];  // cells per axis, x first; grids only
+    double strides[3], offsets[3];
+    double temperature, sigma;
+    uint64_t seed;
+    int32_t ndim, basis, formula, distance, num_threads, isa;
+    // Out.
+    int64_t num_forbidden;  // maps whose cells are all −inf; their results are NaN
+    int64_t num_undefined;  // maps that hold a NaN or +inf; their results are NaN
+};
+
+HP_EXPORT int32_t hp_abi_version(void);
+HP_EXPORT int64_t hp_sampling_size(void);  // sizeof(struct hp_sampling), which the caller compares with its own
+HP_EXPORT int32_t hp_best_isa(void);
+HP_EXPORT int32_t hp_sampling_argmax(struct hp_sampling *call);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,179 @@
+// The C interface: checks a call, picks the instruction set, shares the maps among threads.
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "sampling_call.hpp"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace heatpoint {
+
+void fill_centers(const float *points, int64_t n, int D, int64_t row, float *x, float *y, float *z, double middle[3]) {
+    float *rows[3] = {x, y, z};
+    for (int a = 0; a < D; ++a) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; ++i) sum += points[i * D + a];
+        middle[a] = sum / (double)n;
+        for (int64_t i = 0; i < n; ++i) rows[a][i] = (float)(points[i * D + a] - middle[a]);
+        for (int64_t i = n; i < row; ++i) rows[a][i] = 0;
+    }
+}
+
+namespace {
+
+// Weights far below a map's largest are denormal numbers, which slow arithmetic down several times; they count as 0 meanwhile.
+class NoDenormals {
+  public:
+#if defined(__SSE2__)
+    NoDenormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
+    ~NoDenormals() { _mm_setcsr(before); }
+
+  private:
+    unsigned before;
+#elif defined(__aarch64__)
+    NoDenormals() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+        __asm__ volatile("msr fpcr, %0" : : "r"(before | (UINT64_C(1) << 24)));
+    }
+    ~NoDenormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+
+  private:
+    uint64_t before;
+#else
+    NoDenormals() {}
+    ~NoDenormals() {}
+#endif
+};
+
+// 64-byte aligned floats, or null.
+class Floats {
+  public:
+    explicit Floats(int64_t count) : memory(std::malloc((size_t)count * sizeof(float) + 64)) {}
+    ~Floats() { std::free(memory); }
+    Floats(const Floats &) = delete;
+    float *get() const {
+        return memory ? reinterpret_cast<float *>(((uintptr_t)memory + 63) & ~(uintptr_t)63) : nullptr;
+    }
+
+  private:
+    void *memory;
+};
+
+bool is_sound(const hp_sampling &c) {
+    const bool asks_distance = c.loss || c.target_gradient || (c.logits_gradient && !c.sample_gradient);
+    if (!c.logits || c.num_maps < 0 || c.num_cells < 1 || c.num_samples < 1 || c.ndim < 1 || c.ndim > 3) return false;
+    if (c.num_maps > UINT32_MAX || c.num_samples > UINT32_MAX || c.num_cells > INT64_C(1) << 33) return false;
+    if ((asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
+    if (c.basis < HP_BASIS_NONE || c.basis > HP_BASIS_GAUSSIAN || c.distance < 0 || c.distance > HP_DISTANCE_SQUARED) return false;
+    if (c.axis_weight && c.distance == HP_DISTANCE_L2) return false;
+    if (c.basis == HP_BASIS_GAUSSIAN && !(c.sigma > 0)) return false;
+    if (c.points) return c.formula == HP_FORMULA_PAPER && (c.basis == HP_BASIS_NONE || c.basis == HP_BASIS_GAUSSIAN);
+    int64_t cells = 1;
+    for (int a = 0; a < 3; ++a) {
+        if (c.lengths[a] < 1 || (a >= c.ndim && c.lengths[a] != 1)) return false;
+        cells *= c.lengths[a];
+    }
+    return cells == c.num_cells && (c.formula == HP_FORMULA_PAPER || c.formula == HP_FORMULA_RELEASED);
+}
+
+void fill_grid(const hp_sampling &call, int64_t row, float *const rows[3], double middle[3]) {
+    for (int a = 0; a < call.ndim; ++a) {
+        middle[a] = call.offsets[a] + call.strides[a] * 0.5 * (double)(call.lengths[a] - 1);
+        int64_t repeat = 1;
+        for (int b = 0; b < a; ++b) repeat *= call.lengths[b];
+        for (int64_t i = 0; i < row; ++i) {
+            const double cell = (double)(i / repeat % call.lengths[a]);
+            rows[a][i] = i < call.num_cells ? (float)(call.offsets[a] + call.strides[a] * cell - middle[a]) : 0.0f;
+        }
+    }
+}
+
+Worker worker_of(int32_t isa) {
+#if defined(HP_X86)
+    if (isa == HP_ISA_AVX512) return worker_avx512;
+    if (isa == HP_ISA_AVX2) return worker_avx2;
+#endif
+    return isa == HP_ISA_PORTABLE ? worker_portable : nullptr;
+}
+
+}  // namespace
+}  // namespace heatpoint
+
+using namespace heatpoint;
+
+extern "C" int32_t hp_abi_version(void) { return HP_ABI_VERSION; }
+
+extern "C" int64_t hp_sampling_size(void) { return (int64_t)sizeof(hp_sampling); }
+
+extern "C" int32_t hp_best_isa(void) {
+#if defined(HP_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw"))
+        return HP_ISA_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return HP_ISA_AVX2;
+#endif
+    return HP_ISA_PORTABLE;
+}
+
+extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
+    call->num_forbidden = call->num_undefined = 0;
+    if (!is_sound(*call)) return HP_BAD_ARGUMENT;
+    const int32_t best = hp_best_isa(), isa = call->isa == HP_ISA_AUTO ? best : call->isa;
+    const Worker work = isa <= best ? worker_of(isa) : nullptr;
+    if (!work) return HP_NO_ISA;
+    if (call->num_maps == 0) return HP_OK;
+
+    Task task{};
+    task.call = call;
+    task.row = padded(call->num_cells);
+    if (call->points) call->lengths[0] = call->lengths[1] = call->lengths[2] = 1;
+    const bool is_shared = !call->points || !call->cloud_of_map;
+    const int64_t stride = Rows::stride(task.row);
+    Floats centers(is_shared ? 3 * stride : 1);
+    if (!centers.get()) return HP_NO_MEMORY;
+    if (is_shared) {
+        float *const rows[3] = {centers.get(), centers.get() + stride, centers.get() + 2 * stride};
+        if (call->points)
+            fill_centers(call->points, call->num_cells, call->ndim, task.row, rows[0], rows[1], rows[2], task.middle);
+        else
+            fill_grid(*call, task.row, rows, task.middle);
+        task.centers = centers.get();
+    }
+
+    // A thread is worth its start from some ten thousand draws on.
+    const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
+    int64_t threads = call->num_threads < 1 ? 1 : call->num_threads;
+    if (threads > call->num_maps) threads = call->num_maps;
+    if ((double)threads > draws / 65536) threads = draws < 131072 ? 1 : (int64_t)(draws / 65536);
+
+    const int64_t room = Rows::total(task.row, longest_axis(*call));
+    std::atomic<int64_t> working{0};
+    const auto run = [&] {
+        Floats memory(room);
+        if (!memory.get()) return;
+        working.fetch_add(1);
+        const NoDenormals guard;
+        work(task, memory.get());
+    };
+    std::vector<std::thread> helpers;
+    try {
+        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(run);
+    } catch (const std::system_error &) {
+        // Fewer threads do the same work.
+    } catch (const std::bad_alloc &) {
+    }
+    run();
+    for (std::thread &helper : helpers) helper.join();
+    call->num_forbidden = task.num_forbidden.load();
+    call->num_undefined = task.num_undefined.load();
+    return working.load() > 0 ? HP_OK : HP_NO_MEMORY;
+}

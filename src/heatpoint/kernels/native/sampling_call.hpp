@@ -1,0 +1,73 @@
+// What the dispatcher and the kernels of all instruction sets share.
+#ifndef HEATPOINT_SAMPLING_CALL_HPP
+#define HEATPOINT_SAMPLING_CALL_HPP
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "heatpoint_native.h"
+
+namespace heatpoint {
+
+// Functions in here are compiled once per instruction set; without a name of their own the linker could take the wrong one.
+namespace {
+
+constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Philox
+constexpr int GROUP = 4;            // samples whose gradients are added in one pass
+constexpr int64_t GROUPED = 1 << 17;  // floats that such samples may keep: half a megabyte
+constexpr double COLDEST_ALLOWED = 1e-30;  // the gradient is divided by the temperature, in float32
+constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
+
+inline int64_t padded(int64_t cells) { return (cells + BLOCK - 1) / BLOCK * BLOCK; }
+
+inline int64_t longest_axis(const hp_sampling &call) {
+    int64_t longest = 1;
+    for (int a = 0; a < 3; ++a) longest = call.lengths[a] > longest ? call.lengths[a] : longest;
+    return longest;
+}
+
+// A thread's room is equally long rows of floats; the last is as long as the axes of the released formula need. Rows that
+// started at equal addresses modulo 4096 would alias in the cache.
+enum {
+    ROW_BASE,
+    ROW_GRADIENT,
+    ROW_WEIGHTS,
+    ROW_POSITIONS = ROW_WEIGHTS + GROUP,      // of the paper's sub-samples
+    ROW_CENTERS = ROW_POSITIONS + 3 * GROUP,  // of the map's own cloud
+    ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
+    ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
+    ROW_AXES = ROW_SCORES + 2
+};
+
+struct Rows {
+    float *start;
+    int64_t length;
+    static int64_t stride(int64_t length) { return length + 144; }
+    float *row(int index) const { return start + index * stride(length); }
+    static int64_t total(int64_t length, int64_t longest_axis) {
+        return ROW_AXES * stride(length) + 29 * (padded(longest_axis) + 32);
+    }
+};
+
+}  // namespace
+
+// Coordinates (n, D) as padded rows, less their mean.
+void fill_centers(const float *points, int64_t n, int D, int64_t row, float *x, float *y, float *z, double middle[3]);
+
+struct Task {
+    hp_sampling *call;
+    const float *centers;  // coordinates of the cells less `middle`, one padded row per axis; null where clouds differ
+    double middle[3];
+    int64_t row;  // cells of a padded row
+    std::atomic<int64_t> next, num_forbidden, num_undefined;
+};
+
+typedef void (*Worker)(Task &, float *room);
+
+void worker_portable(Task &, float *);
+void worker_avx2(Task &, float *);
+void worker_avx512(Task &, float *);
+
+}  // namespace heatpoint
+#endif

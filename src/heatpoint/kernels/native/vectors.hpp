@@ -1,0 +1,196 @@
+// Vectors of HP_WIDTH floats in the compiler's own vector extension, and the few elementary functions the kernels need.
+// Included once per instruction set, inside its namespace, after HP_WIDTH is defined.
+
+typedef float vf __attribute__((vector_size(4 * HP_WIDTH)));
+typedef int32_t vi __attribute__((vector_size(4 * HP_WIDTH)));
+typedef uint32_t vu __attribute__((vector_size(4 * HP_WIDTH)));
+typedef uint64_t vq __attribute__((vector_size(4 * HP_WIDTH)));
+typedef float hf __attribute__((vector_size(2 * HP_WIDTH)));
+typedef double vd __attribute__((vector_size(4 * HP_WIDTH)));
+typedef int64_t vl __attribute__((vector_size(4 * HP_WIDTH)));
+constexpr int W = HP_WIDTH;
+constexpr int QUADS = W / 2;
+
+static inline vf all(float x) { return vf{} + x; }
+static inline vf load(const float *p) { return *reinterpret_cast<const vf *>(p); }
+static inline void store(float *p, vf x) { *reinterpret_cast<vf *>(p) = x; }
+
+static inline vd widened(const vf &x, int half) {
+    hf part;
+    std::memcpy(&part, reinterpret_cast<const char *>(&x) + half * sizeof part, sizeof part);
+    return __builtin_convertvector(part, vd);
+}
+
+static inline vf narrowed(vd low, vd high) {
+    const hf parts[2] = {__builtin_convertvector(low, hf), __builtin_convertvector(high, hf)};
+    vf x;
+    std::memcpy(&x, parts, sizeof x);
+    return x;
+}
+
+// Sums of the lanes, in pairs of halves: few dependent steps.
+static inline double total(vd x) {
+    double lanes[QUADS];
+    std::memcpy(lanes, &x, sizeof lanes);
+    for (int half = QUADS / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+static inline double total(vf x) { return total(widened(x, 0) + widened(x, 1)); }
+
+static inline float total_float(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    float lanes[W];
+    std::memcpy(lanes, &x, sizeof lanes);
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+#endif
+}
+
+static inline vf load_anywhere(const float *p) {
+    vf x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static inline void store_anywhere(float *p, vf x) { std::memcpy(p, &x, sizeof x); }
+
+// Low halves of 64-bit lanes times a 32-bit constant: the whole 64-bit product.
+static inline vq multiply_low(vq a, uint32_t b) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vq)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(b));
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    return (vq)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+#elif defined(__SSE2__) && HP_WIDTH == 4
+    return (vq)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(b));
+#elif defined(__aarch64__) && HP_WIDTH == 4
+    return (vq)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(b));
+#else
+    return (a & 0xffffffffu) * b;
+#endif
+}
+
+static inline vq xor3(vq a, vq b, vq c) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vq)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+#else
+    return a ^ b ^ c;
+#endif
+}
+
+// Low halves of the 64-bit lanes of two vectors, interleaved: a0 b0 a1 b1 …
+static inline vu interleave_low(vq a, vq b) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vu)_mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, (_MM_PERM_ENUM)0xA0);
+#else
+    return (vu)((a & 0xffffffffu) | (b << 32));
+#endif
+}
+
+static inline vf inverse(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf y = (vf)_mm512_rcp14_ps((__m512)x);
+    return y + y * (1.0f - x * y);
+#else
+    return 1.0f / x;
+#endif
+}
+
+static inline vf inverse_root(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf y = (vf)_mm512_rsqrt14_ps((__m512)x);
+    return y + (0.5f * y) * (1.0f - (x * y) * y);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    const vf y = (vf)_mm256_rsqrt_ps((__m256)x);
+    return y + (0.5f * y) * (1.0f - (x * y) * y);
+#else
+    vf y;
+    for (int i = 0; i < W; ++i) y[i] = 1.0f / std::sqrt(x[i]);
+    return y;
+#endif
+}
+
+// Of numbers greater than 0. The processor's own instruction takes as long as a dozen others.
+static inline vf square_root(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf y = (vf)_mm512_rsqrt14_ps((__m512)x), root = x * y;
+    return root + (0.5f * root) * (1.0f - root * y);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    const vf y = (vf)_mm256_rsqrt_ps((__m256)x), root = x * y;
+    return root + (0.5f * root) * (1.0f - root * y);
+#else
+    vf y;
+    for (int i = 0; i < W; ++i) y[i] = std::sqrt(x[i]);
+    return y;
+#endif
+}
+
+struct Logarithm {
+    vf exponent, fraction;  // log2 x is their sum
+};
+
+// log2 of positive normal numbers: polynomials of least relative error for log2(1 + t) / t on [−1/4, 1/2), 1.7e-7 and 3e-8.
+template <bool is_fine>
+static inline Logarithm log2_parts(vf x) {
+    const vi bits = (vi)x, shifted = bits - 0x3f400000;
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf t = (vf)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src) - 1.0f;
+#else
+    const vf t = (vf)(bits - (shifted & (int32_t)0xff800000)) - 1.0f;
+#endif
+    vf p;
+    if (is_fine) {
+        p = all(0.07806674391031265f);
+        p = p * t - 0.17423024773597717f;
+        p = p * t + 0.21632486581802368f;
+        p = p * t - 0.2427235245704651f;
+        p = p * t + 0.2881914973258972f;
+        p = p * t - 0.36057591438293457f;
+        p = p * t + 0.4809020757675171f;
+        p = p * t - 0.7213484644889832f;
+        p = p * t + 1.4426950216293335f;
+    } else {
+        p = all(-0.0958823561668396f);
+        p = p * t + 0.2038796991109848f;
+        p = p * t - 0.25062817335128784f;
+        p = p * t + 0.29009759426116943f;
+        p = p * t - 0.3603389263153076f;
+        p = p * t + 0.4808468520641327f;
+        p = p * t - 0.7213506102561951f;
+        p = p * t + 1.4426952600479126f;
+    }
+    return {__builtin_convertvector(shifted >> 23, vf), p * t};
+}
+
+// 2^r for |r| ≤ 1/2, relative error 2e-9 before rounding.
+static inline vf exp2_fraction(vf r) {
+    vf p = all(0.0001534581242594868f);
+    p = p * r + 0.0013399930903688073f;
+    p = p * r + 0.009618489071726799f;
+    p = p * r + 0.05550328642129898f;
+    p = p * r + 0.24022646248340607f;
+    p = p * r + 0.6931471824645996f;
+    return p * r + 1.0f;
+}
+
+// x · 2^n for whole n that leave it normal.
+static inline vf scaled(vf x, vf n) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    return (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));
+#endif
+}
+
+// Nearest whole numbers for |x| < 2^22.
+static inline vf nearest(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_roundscale_ps((__m512)x, 8);
+#endif
+    const float magic = 12582912.0f;
+    return (x + magic) - magic;
+}
