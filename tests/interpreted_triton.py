@@ -16,6 +16,7 @@ import torch
 from heatpoint import scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels import _triton
+from heatpoint.kernels._triton_call import Call, run
 from heatpoint.support import Grid, Points, Support
 from oracles_native import noise
 
@@ -63,6 +64,11 @@ def expected(
     return loss.detach(), exact.grad, place.grad
 
 
+def make_call(support: Support, is_split: bool = False, **options: object) -> Call:
+    rows = {"longest_row": 64, "part": 64} if is_split else {}
+    return Call(support, torch.tensor(SEED), SAMPLES, **rows, **options)
+
+
 def fused(
     logits: torch.Tensor,
     support: Support,
@@ -71,10 +77,11 @@ def fused(
     is_split: bool = False,
     **options: object,
 ) -> Made:
-    rows = {"longest_row": 64, "part": 64} if is_split else {}
-    call = _triton.Call(support, torch.tensor(SEED), SAMPLES, **rows, **options)
-    weight = None if axis_weight is None else axis_weight.expand(target.shape)
-    return _triton.error_and_gradients(call, logits, target, weight, wants_gradient=True)
+    given = {"distance": options.pop("distance", "l1")}
+    call = make_call(support, is_split, **options)
+    given["axis_weight"] = None if axis_weight is None else axis_weight.expand(target.shape)
+    made = run(call, logits, target=target, wants_gradient=True, **given)
+    return made.loss, made.logits_gradient, made.target_gradient
 
 
 def assert_same(got: Made, wanted: Made) -> None:
@@ -101,10 +108,6 @@ def test_bases(grid: str, basis: str, formula: str) -> None:
     support, shape = GRIDS[grid], BASES[basis]
     logits, target = maps(support), targets(support)
     options = {"basis": shape, "temperature": 2.0, "formula": formula}
-    if _triton.obstacle(logits, support, sign_gradient=False, **options):
-        assert formula == "released"
-        assert basis == "triangular" or (basis, grid) == ("gaussian", "2D")
-        return
     wanted = expected(logits, support, target, shape, formula, temperature=2.0)
     whole = fused(logits, support, target, **options)
     assert_same(whole, wanted)
