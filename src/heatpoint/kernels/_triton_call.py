@@ -222,7 +222,9 @@ def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
     lines = _lines(call, arrays, num_maps * num_parts)
     drawn = (lines, cells, call.num_samples, call.seed, call.sharpness)
     every = {**call.geometry(), **_choices(call), "QUADS": call.part // 4, **_options(call.part)}
-    parts.part_sums[(num_maps, num_parts)](logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every)
+    parts.part_sums[(num_maps, num_parts)](
+        logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every
+    )
     parts.joined_parts[(num_maps,)](
         tops,
         sums,
@@ -246,7 +248,16 @@ def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
     )
     if slopes is not None:
         parts.part_gradients[(num_maps, num_parts)](
-            logits, tops, arrays.centers, arrays.cloud_of_map, mosts, slopes, made.logits_gradient, *drawn, _scale(call, arrays), **every
+            logits,
+            tops,
+            arrays.centers,
+            arrays.cloud_of_map,
+            mosts,
+            slopes,
+            made.logits_gradient,
+            *drawn,
+            _scale(call, arrays),
+            **every,
         )
 
 
