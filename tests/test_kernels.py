@@ -415,7 +415,10 @@ def test_independent_draws_take_the_native_kernel() -> None:
     with pytest.raises(ValueError, match=rule + "sign_gradient is asked for"):
         error("native", sign_gradient=True)
     for form in ("native", "torch"):
-        with kernels.use(form), pytest.raises(ValueError, match="expected_error: num_samples must be at least 1, got 0"):
+        with (
+            kernels.use(form),
+            pytest.raises(ValueError, match="expected_error: num_samples must be at least 1, got 0"),
+        ):
             expected_error(logits.unflatten(-1, grid.shape), grid, target, num_samples=0)
     double = logits.detach().double().unflatten(-1, grid.shape)
     with kernels.use("native"), pytest.raises(ValueError, match=rule + "the logits are float64"):

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from heatpoint.kernels import _triton, _triton_call
-from heatpoint.support import Grid
+from heatpoint.basis import Gaussian, Triangular
+from heatpoint.kernels import _triton
+from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_launch import run
+from heatpoint.support import Grid, Points, Support
 
 HERE = Path(__file__).resolve().parent
+PACKAGE = Path(_triton.__file__).resolve().parents[1]
 needs_triton = pytest.mark.skipif(
     not _triton.version() or _triton.version() < _triton.OLDEST_TRITON, reason="Triton is not installed, or old"
 )
-D = 2
-TYPES: dict[str, Any] = {
-    **dict.fromkeys(("num_cells", "num_samples", "num_parts"), "i32"),
-    **dict.fromkeys(("strides", "units", "middle"), ("fp32",) * D),
-    "lengths": ("i32",) * D,
-    "sharpness": ("fp32", "fp32"),
-    "scale": "fp32",
-    "seed_of_call": "*i64",
-    "mosts": "*fp64",
-}
-ABSENT = ("cloud_of_map", "centers", "axis_weight")
-FIXED = {"D": D, "BASIS": 2, "DISTANCE": 1, "QUADS": 256, "PARTS": 64}
+GRID, CLOUD = Grid((1, 600), stride=(1, 4)), Points(torch.zeros(1, 2, 600, 3))
 
 
 def interpreted(marks: str) -> None:
@@ -58,77 +53,91 @@ def test_interpreted_wholly() -> None:
     interpreted("slow")
 
 
+class Target:
+    """Stands in for the driver of a GPU that is not here; Triton asks it what to compile for."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What is compiled, instead of run, of kernels that are launched."""
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    made: list[Any] = []
+
+    def compile_only(kernel: Any, grid: tuple[int, ...]) -> Any:
+        return lambda *given, **options: made.append((kernel, kernel.warmup(*given, grid=grid, **options)))
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(JITFunction, "__getitem__", compile_only)
+    before = driver._active
+    driver.set_active(Target())
+    yield made
+    driver._active = before
+
+
 CASES = [
-    (kernel, power, formula, wants)
-    for kernel in ("whole.whole_rows", "parts.part_sums", "parts.joined_parts", "parts.part_gradients")
-    for power in (_triton_call.GENERAL, _triton_call.LOGARITHMIC)
-    for formula in ("paper", "released")
-    for wants in ("loss", "samples", "their gradient")
+    (support, formula, temperature, is_split)
+    for support, formula in (("grid", "paper"), ("grid", "released"), ("cloud", "paper"))
+    for temperature in (0.7, 0.1)
+    for is_split in (False, True)
 ]
-QUICK = [
-    ("whole.whole_rows", _triton_call.GENERAL, "released", "loss"),
-    ("whole.whole_rows", _triton_call.LOGARITHMIC, "paper", "their gradient"),
-    ("parts.part_sums", _triton_call.LOGARITHMIC, "paper", "loss"),
-    ("parts.joined_parts", _triton_call.GENERAL, "released", "samples"),
-    ("parts.part_gradients", _triton_call.GENERAL, "released", "loss"),
-]
+QUICK = [("grid", "released", 0.7, False), ("cloud", "paper", 0.1, True)]
 
 
 @needs_triton
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
 @pytest.mark.parametrize(
-    ("kernel", "power", "formula", "wants"),
+    ("space", "formula", "temperature", "is_split"),
     [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
 )
+@pytest.mark.parametrize("wants", ["loss", *(pytest.param(w, marks=pytest.mark.slow) for w in ("samples", "gradient"))])
 def test_compiled_for_a_gpu(
-    kernel: str, power: int, formula: str, wants: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    space: str, formula: Any, temperature: float, is_split: bool, wants: str, compiled: list[Any]
 ) -> None:
     # The interpreter takes Python that the compiler does not, so both have to.
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    made = compiled(kernel, power, formula, wants)
-    # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
-    loop = made.asm["ttgir"].partition("scf.for")[2].partition("scf.yield")[0]
-    assert loop
-    assert "convert_layout" not in loop
-    # Sums of floats in the order in which programs come would not be the same twice.
-    assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
-    if formula == "released" and kernel != "parts.joined_parts":
-        # What some threads of a program write of an axis, others read.
-        steps = re.findall(r"bar\.sync|(?:st|ld)\.global", made.asm["ptx"].partition("$L__BB0_2:")[2])
-        order = [step for number, step in enumerate(steps) if not number or steps[number - 1] != step]
-        assert order[:4] == ["bar.sync", "st.global", "bar.sync", "ld.global"]
+    support: Support = GRID if space == "grid" else CLOUD
+    basis = Triangular() if space == "grid" else Gaussian(sigma=0.1)
+    rows = {"longest_row": 256, "part": 256} if is_split else {}
+    call = Call(support, torch.tensor(5), 2, basis, temperature, formula, **rows)
+    target, slope = torch.zeros(1, 2, support.ndim), torch.zeros(2, 1, 2, support.ndim)
+    asked = {"loss": {"target": target}, "samples": {"wants_samples": True}, "gradient": {"sample_gradient": slope}}
+    run(call, torch.zeros(1, 2, 600), wants_gradient=wants != "samples", **asked[wants])
+    names = [kernel.__name__ for kernel, _ in compiled]
+    long = ["part_sums", "joined_parts", *(["part_gradients"] if wants != "samples" else [])]
+    assert names == (long if is_split else ["whole_rows"])
+    for kernel, made in compiled:
+        assert made.asm["cubin"]
+        # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
+        _, _, loop = made.asm["ttgir"].partition("scf.for")
+        assert loop
+        assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
+        # Sums of floats in the order in which programs come would not be the same twice.
+        assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
+        if formula == "released" and kernel.__name__ != "joined_parts":
+            assert_lines_are_seen_by_all(made.asm["ttgir"])
 
 
-def compiled(kernel: str, power: int, formula: str, wants: str) -> Any:
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    from heatpoint.kernels._gpu import parts, whole
-
-    room, name = kernel.split(".")
-    function = getattr({"whole": whole, "parts": parts}[room], name)
-    is_released = formula == "released"
-    constants = {**FIXED, "POWER": power, "IS_PAPER": not is_released, "WEIGHS": is_released}
-    constants["LINE"] = 64 * is_released
-    absent = {*ABSENT} if wants != "samples" else {*ABSENT, "logits_gradient", "slopes", "sample_gradient"}
-    absent |= {"samples", "sample_gradient"} if wants == "loss" else {"target", "loss", "target_gradient"}
-    absent |= {"samples"} if wants == "their gradient" else set()
-    absent |= set() if is_released else {"lines"}
-    types = {**TYPES}
-    if power == _triton_call.LOGARITHMIC:
-        types |= {"sums": "*fp64", "slopes": "*fp64"}
-    else:
-        absent.add("mosts")
-    if name == "part_gradients":
-        absent -= {"logits_gradient", "slopes"}
-    constants |= dict.fromkeys(absent)
-    constants = {key: value for key, value in constants.items() if key in function.arg_names}
-    signature = {key: "constexpr" if key in constants else types.get(key, "*fp32") for key in function.arg_names}
-    return compile(
-        ASTSource(fn=function, signature=signature, constexprs=constants),
-        target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": 4, "enable_fp_fusion": True},
+def assert_lines_are_seen_by_all(code: str) -> None:
+    """What some threads of a program write of an axis, others read: between stand barriers, in every sample."""
+    steps = re.findall(
+        r"gpu\.barrier|ttg\.barrier|tt\.(?:store|load)", code.partition("scf.for")[2].partition("scf.yield")[0]
     )
+    order = [step for number, step in enumerate(steps) if not number or steps[number - 1] != step]
+    barrier = next(step for step in order if step.endswith("barrier"))
+    first = order.index(barrier)
+    assert order[first : first + 4] == [barrier, "tt.store", barrier, "tt.load"]
 
 
 def test_the_cpu_is_an_obstacle() -> None:
@@ -150,6 +159,18 @@ def test_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert _triton.why_not_here() == wanted
 
 
+def test_no_kernel_is_imported_before_it_runs() -> None:
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        is_kernel = path.parent.name == "_gpu"
+        for node in () if is_kernel else ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            wrong += [f"{path}: {name}" for name in names if re.match(r"triton\b|_gpu$|heatpoint\.kernels\._gpu", name)]
+    assert wrong == []
+
+
+@pytest.mark.slow
 def test_nothing_on_the_cpu_imports_triton() -> None:
     program = (
         "import sys, torch; before = 'triton' in sys.modules\n"

@@ -20,7 +20,8 @@ from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
 from heatpoint.kernels._once import Once
-from heatpoint.kernels._triton_call import Call, run
+from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_launch import run
 from heatpoint.kernels.choice import current
 from heatpoint.support import Grid, Support
 

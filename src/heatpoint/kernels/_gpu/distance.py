@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# ruff: noqa: RUF005
 """The distance of a sample from its target, on the device."""
 
 import triton

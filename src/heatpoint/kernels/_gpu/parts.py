@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# ruff: noqa: RUF005
 """Long rows, cut into parts: sums of the parts, then the samples from them, then the gradient with the weights made again."""
 
 import triton
@@ -44,8 +45,8 @@ def part_sums(
 ):
     """One part of a map per program: for every sample the sums of weight times share, and of weight times moment.
 
-    sums (maps, samples, 1 + D, parts), if WEIGHS 1 + 2 D: all weights, those that count for each axis, moments; in the log domain less the part's largest logarithm, mosts (maps, samples,
-    parts).
+    sums (maps, samples, 1 + D, parts), if WEIGHS 1 + 2 D: all weights, those that count for each axis, moments. In the log
+    domain less the part's largest logarithm, mosts (maps, samples, parts).
     """
     index, part, num_parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     seed, far = tl.load(seed_of_call), index.to(tl.int64)
