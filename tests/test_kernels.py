@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint.basis import make_basis
-from heatpoint.kernels import shared
+from heatpoint.kernels import _triton, shared
 from heatpoint.kernels._library import library
 from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
 from heatpoint.scores import expected_error
@@ -341,9 +341,11 @@ def test_the_setting_is_a_context_and_a_setting() -> None:
         assert kernels.current() == "torch"
     kernels.use("torch")
     assert kernels.current() == "torch"
-    assert kernels.available() == {"native": library().reason, "gemm": "", "torch": ""}
+    assert list(kernels.available()) == list(kernels.FORMS)
+    reasons = {"triton": _triton.why_not_here(), "native": library().reason, "gemm": "", "torch": ""}
+    assert kernels.available() == reasons
     with pytest.raises(
-        ValueError, match=r"heatpoint.kernels.use: form must be one of auto, gemm, native, torch, got 'cuda'"
+        ValueError, match=r"heatpoint.kernels.use: form must be one of auto, gemm, native, torch, triton, got 'cuda'"
     ):
         kernels.use("cuda")
 
@@ -412,6 +414,12 @@ def test_independent_draws_take_the_native_kernel() -> None:
         error("native", noise="image")
     with pytest.raises(ValueError, match=rule + "sign_gradient is asked for"):
         error("native", sign_gradient=True)
+    for form in ("native", "torch"):
+        with (
+            kernels.use(form),
+            pytest.raises(ValueError, match="expected_error: num_samples must be at least 1, got 0"),
+        ):
+            expected_error(logits.unflatten(-1, grid.shape), grid, target, num_samples=0)
     double = logits.detach().double().unflatten(-1, grid.shape)
     with kernels.use("native"), pytest.raises(ValueError, match=rule + "the logits are float64"):
         expected_error(double, grid, target, num_samples=2)

@@ -300,6 +300,7 @@ def test_the_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str], monke
     assert lines[2] == "  no-such-package is not installed"
     assert lines[3].startswith("devices: cpu, ")
     assert lines[4] == "kernels, set to 'auto':"
-    assert lines[5].startswith("  native: ")
-    assert lines[6:8] == ["  gemm: available", "  torch: available"]
-    assert lines[8] == "HEATPOINT_DATA: /nowhere, which is no folder"
+    assert lines[5].startswith("  triton: ")
+    assert lines[6].startswith("  native: ")
+    assert lines[7:9] == ["  gemm: available", "  torch: available"]
+    assert lines[9] == "HEATPOINT_DATA: /nowhere, which is no folder"

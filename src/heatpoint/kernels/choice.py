@@ -8,7 +8,7 @@ from types import TracebackType
 from heatpoint._checks import message, one_of
 
 # From the fastest to the one that always works.
-FORMS = ("native", "gemm", "torch")
+FORMS = ("triton", "native", "gemm", "torch")
 AUTO = "auto"
 _current = [AUTO]
 
@@ -54,9 +54,9 @@ def available() -> dict[str, str]:
     >>> available()["torch"]
     ''
     """
-    from heatpoint.kernels._library import library  # Loading it is left to who asks.
+    from heatpoint.kernels import _library, _triton  # Looking for them is left to who asks.
 
-    return {**dict.fromkeys(FORMS, ""), "native": library().reason}
+    return {**dict.fromkeys(FORMS, ""), "triton": _triton.why_not_here(), "native": _library.library().reason}
 
 
 def choose(function: str, obstacles: Mapping[str, str]) -> str:

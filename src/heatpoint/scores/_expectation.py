@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from heatpoint._checks import message, one_of
+from heatpoint._checks import check_whole, message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
 from heatpoint.basis import make_basis
@@ -17,6 +17,8 @@ from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
 from heatpoint.kernels._native import expected_error as native_error
 from heatpoint.kernels._native import why_not
+from heatpoint.kernels._triton import expected_error as triton_error
+from heatpoint.kernels._triton import obstacle
 from heatpoint.kernels.shared import INDEPENDENT, Draw, Sharing, product_error
 from heatpoint.sampling import Noise, samples_of, shared_draw
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
@@ -66,11 +68,15 @@ def error_of_expectation(
 def _obstacles(draw: Draw | None, flat: Tensor, grid: Support, drawn: Mapping[str, Any]) -> dict[str, str]:
     """Form -> why it cannot compute a sampled error, "" if it can."""
     if draw is not None:
-        return {"native": "it draws for each map alone", "gemm": draw.obstacle()}
+        return {**dict.fromkeys(("triton", "native"), "it draws for each map alone"), "gemm": draw.obstacle()}
     if isinstance(drawn["noise"], Noise):
-        return {"native": "the noise is recorded", "gemm": INDEPENDENT}
+        return {**dict.fromkeys(("triton", "native"), "the noise is recorded"), "gemm": INDEPENDENT}
     given = {key: drawn[key] for key in ("basis", "formula", "sign_gradient")}
-    return {"native": why_not(flat, grid, **given), "gemm": INDEPENDENT}
+    return {
+        "triton": obstacle(flat, grid, temperature=drawn["temperature"], **given),
+        "native": why_not(flat, grid, **given),
+        "gemm": INDEPENDENT,
+    }
 
 
 @full_precision
@@ -160,14 +166,14 @@ def expected_error(
         form = choose("expected_error", _obstacles(draw, flat, grid, drawn))
         if draw is not None and form == "gemm":
             return product_error(draw, flat, target, distance=distance, axis_weight=axis_weight)
-        if form == "native":
+        if form in ("triton", "native"):
             options = {key: drawn[key] for key in ("basis", "formula", "temperature", "generator")}
-            return native_error(
+            return (triton_error if form == "triton" else native_error)(
                 flat,
                 grid,
                 target,
                 axis_weight=axis_weight,
-                num_samples=num_samples,
+                num_samples=check_whole("expected_error", "num_samples", num_samples, "be at least 1", least=1),
                 distance=distance,
                 **options,
             )

@@ -1,0 +1,96 @@
+"""What the Triton kernels draw, in their terms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from heatpoint._relaxed import Formula
+from heatpoint.basis import Basis, Gaussian, Triangular
+from heatpoint.support import Grid, Support
+
+BASES = {"uniform": 1, "triangular": 2, "gaussian": 3}
+# Temperatures at which E^(−1/τ) needs no logarithm; other temperatures, and those below COLD, where it overflows.
+POWERS = {2.0: 0, 1.0: 1, 0.5: 2}
+GENERAL, LOGARITHMIC = 3, 4
+COLD = 0.25
+# Cells that one program holds in its registers; longer rows are cut into parts.
+ROW, PART = 8192, 2048
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << (number - 1).bit_length()
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What is drawn.
+
+    Args:
+        support: A Grid without cyclic axes, or Points.
+        seed: () int64 on the device of the maps: it is read there, and no one waits for it.
+        num_samples: S.
+        basis: Sub-distribution of a cell, or None.
+        temperature: τ.
+        formula: "paper" or "released".
+        longest_row: Cells of the longest row that one program takes whole.
+        part: Cells of a part of a longer one; a power of two, at least 64, as is longest_row.
+    """
+
+    support: Support
+    seed: Tensor
+    num_samples: int
+    basis: Basis | None = None
+    temperature: float = 1.0
+    formula: Formula = "paper"
+    longest_row: int = ROW
+    part: int = PART
+
+    @property
+    def power(self) -> int:
+        """How the kernels make E^(−1/τ)."""
+        return LOGARITHMIC if self.temperature < COLD else POWERS.get(self.temperature, GENERAL)
+
+    @property
+    def sharpness(self) -> tuple[float, float]:
+        """1/τ as a sum of two; the first has 12 binary digits, so that its product with a float's exponent is exact."""
+        inverse = 1 / self.temperature
+        fraction, exponent = math.frexp(inverse)
+        head = math.ldexp(round(fraction * 2**12) / 2**12, exponent)
+        return head, inverse - head
+
+    @property
+    def scale(self) -> float:
+        """What the derivative of a sample with respect to the logits is multiplied by."""
+        return 1 / self.temperature if self.formula == "paper" else 1.0
+
+    @property
+    def line(self) -> int:
+        """Room for the positions of an axis, which the offsets of the released formula belong to; 0 if there are none."""
+        if self.formula == "paper" or self.basis is None or not isinstance(self.support, Grid):
+            return 0
+        return max(16, power_of_two(max(self.support.lengths)))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a position's offset changes what its weight counts."""
+        is_plane = isinstance(self.basis, Gaussian) and self.support.ndim == 2
+        return self.line > 0 and (isinstance(self.basis, Triangular) or is_plane)
+
+    def geometry(self) -> dict[str, tuple[float, ...]]:
+        """Lengths and strides of the axes, and units of the offsets: arguments of the kernels."""
+        support, ndim = self.support, self.support.ndim
+        lengths = support.lengths if isinstance(support, Grid) else (1,) * ndim
+        strides = tuple(map(float, support.strides)) if isinstance(support, Grid) else (1.0,) * ndim
+        sigma = self.basis.scale if isinstance(self.basis, Gaussian) else 1.0
+        return {"lengths": lengths, "strides": strides, "units": tuple(stride * sigma for stride in strides)}
+
+    def middle(self) -> tuple[float, ...]:
+        """The middle of a grid, from which positions are measured; 0 for points, whose targets are moved instead."""
+        if not isinstance(self.support, Grid):
+            return (0.0,) * self.support.ndim
+        axes = zip(self.support.lengths, self.support.strides, self.support.offsets, strict=True)
+        return tuple(float(offset + stride * (length - 1) / 2) for length, stride, offset in axes)

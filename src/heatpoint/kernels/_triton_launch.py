@@ -1,0 +1,227 @@
+"""One call of the Triton kernels: tensors as they take them, and which of them run."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heatpoint._distances import Distance
+from heatpoint.kernels._triton_call import BASES, LOGARITHMIC, Call, power_of_two
+from heatpoint.support import Grid, Support
+
+DISTANCES: dict[Distance, int] = {"l1": 0, "l2": 1, "smooth_l1": 2, "squared": 3}
+CELLS_PER_THREAD = 8
+WARPS = 16
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one call of the kernels returns; None where it was not asked for."""
+
+    loss: Tensor | None = None
+    logits_gradient: Tensor | None = None
+    target_gradient: Tensor | None = None
+    samples: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrays:
+    """The tensors of one call as the kernels take them: (maps, …), contiguous, float32."""
+
+    logits: Tensor
+    centers: Tensor | None
+    cloud_of_map: Tensor | None
+    target: Tensor | None
+    axis_weight: Tensor | None
+    sample_gradient: Tensor | None
+    made: Made
+
+
+def run(
+    call: Call,
+    flat: Tensor,
+    *,
+    target: Tensor | None = None,
+    axis_weight: Tensor | None = None,
+    sample_gradient: Tensor | None = None,
+    distance: Distance = "l1",
+    wants_gradient: bool = False,
+    wants_samples: bool = False,
+) -> Made:
+    """Samples of maps, the mean of their distances, and its gradients, without autograd.
+
+    A map that has no distribution, because all its cells are forbidden or one is NaN or +inf, gets NaN; no other map sees it.
+
+    Args:
+        call: What is drawn.
+        flat: (*batch, cells), −inf for a forbidden cell.
+        target: (*batch, D); with it the loss is made.
+        axis_weight: (*batch, D) or None.
+        sample_gradient: (S, *batch, D), in place of the distance's slope: the gradient is that of Σ samples · sample_gradient.
+        distance: As in `heatpoint.scores.expected_error`.
+        wants_gradient: Whether gradients are made, of each map's own loss.
+        wants_samples: Whether the points are returned.
+
+    Returns:
+        In float32 the loss (*batch), its gradients in the shapes of flat and target, samples (S, *batch, D).
+    """
+    batch, cells, ndim = flat.shape[:-1], call.support.num_cells, call.support.ndim
+    centers, cloud_of_map, middle = _centered(call.support, batch)
+    if target is not None and middle is not None:
+        target = target.detach().double() - middle
+    logits, has_loss = _plain(flat).reshape(-1, cells), target is not None
+    made = Made(
+        loss=logits.new_empty(batch) if has_loss else None,
+        logits_gradient=logits.new_empty(flat.shape) if wants_gradient else None,
+        target_gradient=logits.new_empty(*batch, ndim) if wants_gradient and has_loss else None,
+        samples=logits.new_empty(*batch, call.num_samples, ndim) if wants_samples else None,
+    )
+    arrays = _Arrays(
+        logits=logits,
+        centers=centers,
+        cloud_of_map=cloud_of_map,
+        target=None if target is None else _plain(target),
+        axis_weight=None if axis_weight is None else _plain(axis_weight),
+        sample_gradient=None if sample_gradient is None else _plain(sample_gradient.movedim(0, -2)),
+        made=made,
+    )
+    if batch.numel():
+        with torch.cuda.device(flat.device) if flat.is_cuda else contextlib.nullcontext():
+            (_launch_whole if _padded(cells) <= call.longest_row else _launch_parts)(call, arrays, distance)
+    if made.samples is None:
+        return made
+    points = made.samples.movedim(-2, 0)
+    return replace(made, samples=points if middle is None else (points + middle).float())
+
+
+def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
+    from heatpoint.kernels._gpu.whole import whole_rows
+
+    made, num_maps, block = arrays.made, len(arrays.logits), _padded(call.support.num_cells)
+    whole_rows[(num_maps,)](
+        arrays.logits,
+        arrays.centers,
+        arrays.cloud_of_map,
+        arrays.target,
+        arrays.axis_weight,
+        arrays.sample_gradient,
+        made.loss,
+        made.logits_gradient,
+        made.target_gradient,
+        made.samples,
+        _lines(call, arrays, num_maps),
+        call.support.num_cells,
+        call.num_samples,
+        call.seed,
+        call.sharpness,
+        _scale(call, arrays),
+        **call.geometry(),
+        middle=call.middle(),
+        **_choices(call),
+        DISTANCE=DISTANCES[distance],
+        QUADS=block // 4,
+        **_options(block),
+    )
+
+
+def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
+    from heatpoint.kernels._gpu import parts
+
+    logits, made, cells, ndim = arrays.logits, arrays.made, call.support.num_cells, call.support.ndim
+    num_maps, num_parts = len(logits), -(-cells // call.part)
+    tops = logits.amax(dim=-1)
+    is_cold, pairs = call.power == LOGARITHMIC, (num_maps, call.num_samples)
+    dtype = torch.float64 if is_cold else torch.float32
+    sums = logits.new_empty(*pairs, 1 + (2 if call.weighs else 1) * ndim, num_parts, dtype=dtype)
+    mosts = logits.new_empty(*pairs, num_parts, dtype=dtype) if is_cold else None
+    slopes = None if made.logits_gradient is None else logits.new_empty(*pairs, 1 + 2 * ndim, dtype=dtype)
+    lines = _lines(call, arrays, num_maps * num_parts)
+    drawn = (lines, cells, call.num_samples, call.seed, call.sharpness)
+    every = {**call.geometry(), **_choices(call), "QUADS": call.part // 4, **_options(call.part)}
+    parts.part_sums[(num_maps, num_parts)](
+        logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every
+    )
+    parts.joined_parts[(num_maps,)](
+        tops,
+        sums,
+        mosts,
+        arrays.target,
+        arrays.axis_weight,
+        arrays.sample_gradient,
+        made.loss,
+        made.target_gradient,
+        made.samples,
+        slopes,
+        call.num_samples,
+        num_parts,
+        call.middle(),
+        D=ndim,
+        POWER=call.power,
+        DISTANCE=DISTANCES[distance],
+        WEIGHS=call.weighs,
+        PARTS=power_of_two(num_parts),
+        **_options(32),
+    )
+    if slopes is not None:
+        parts.part_gradients[(num_maps, num_parts)](
+            logits,
+            tops,
+            arrays.centers,
+            arrays.cloud_of_map,
+            mosts,
+            slopes,
+            made.logits_gradient,
+            *drawn,
+            _scale(call, arrays),
+            **every,
+        )
+
+
+def _choices(call: Call) -> dict[str, Any]:
+    return {
+        "D": call.support.ndim,
+        "BASIS": 0 if call.basis is None else BASES[call.basis.name],
+        "POWER": call.power,
+        "IS_PAPER": call.formula == "paper",
+        "WEIGHS": call.weighs,
+        "LINE": call.line,
+    }
+
+
+def _options(cells: int) -> dict[str, Any]:
+    return {"num_warps": min(WARPS, max(1, cells // (32 * CELLS_PER_THREAD))), "enable_fp_fusion": True}
+
+
+def _scale(call: Call, arrays: _Arrays) -> float:
+    """The derivative's factor: of the mean over samples, or of the sum that is given."""
+    return call.scale if arrays.sample_gradient is not None else call.scale / call.num_samples
+
+
+def _lines(call: Call, arrays: _Arrays, num_programs: int) -> Tensor | None:
+    return arrays.logits.new_empty(num_programs, call.support.ndim, 2, call.line) if call.line else None
+
+
+def _centered(support: Support, batch: torch.Size) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of points the clouds (n, N, D) less their middles; which of them each map lies on, None if all on one; the middles."""
+    if isinstance(support, Grid):
+        return None, None, None
+    exact = support.xyz.detach().double()
+    middle = exact.mean(dim=-2, keepdim=True)
+    centers, leading = (exact - middle).float().contiguous(), exact.shape[:-2]
+    if leading.numel() == 1:
+        return centers, None, middle.reshape(support.ndim)
+    index = torch.arange(leading.numel(), device=exact.device).view(leading)
+    return centers, index.expand(batch).contiguous(), middle[..., 0, :]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float32).contiguous()
+
+
+def _padded(cells: int) -> int:
+    """Cells of the tile that holds a row."""
+    return max(64, power_of_two(cells))

@@ -1,0 +1,467 @@
+"""The Triton kernels under Triton's interpreter, against the torch form in float64 with the same noise.
+
+Not collected by its name: test_triton.py runs it in a process of its own, for the interpreter must be chosen before Triton is
+imported, and stays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from heatpoint import kernels, scores
+from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
+from heatpoint.kernels import _library, _native, _triton
+from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_launch import Made, run
+from heatpoint.sampling import sampling_argmax
+from heatpoint.support import Grid, Points, Support
+from oracles_native import noise
+
+# numpy warns of −inf − −inf, which a GPU does not.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+SEED, SAMPLES, BATCH = 0x7234_5678_9ABC_DEF0, 2, (1, 2)
+BASES = {"none": None, "uniform": Uniform(), "triangular": Triangular(), "gaussian": Gaussian(sigma=0.7)}
+GRIDS = {
+    "1D": Grid((67,), stride=0.5, offset=3),
+    "2D": Grid((11, 7), stride=(4, 2), offset=(1.5, -20)),
+    "3D": Grid((2, 5, 9), stride=(1, 2, 3)),
+}
+# 4e-6 of the gradient's maximum: a float32 weight has an error of some 4 roundings, 2.4e-7, each of its three factors another,
+# and the differences that it weighs are up to 2 diameters, where the maximum is of the order of one quarter.
+TOLERANCE = 4e-6
+Tensors = tuple[torch.Tensor, ...]
+
+
+def quick(*wanted: tuple[object, ...], among: list[tuple[object, ...]]) -> list[object]:
+    """All of them, those not wanted in every run marked slow."""
+    assert set(wanted) <= set(among)
+    return [case if case in wanted else pytest.param(*case, marks=pytest.mark.slow) for case in among]
+
+
+@pytest.fixture(autouse=True)
+def asked_for() -> Iterator[None]:
+    with kernels.use("triton"):
+        yield
+
+
+def maps(support: Support, batch: tuple[int, ...] = BATCH, scale: float = 2.0) -> torch.Tensor:
+    return torch.randn(*batch, support.num_cells, generator=torch.Generator().manual_seed(7)) * scale
+
+
+def targets(support: Support, batch: tuple[int, ...] = BATCH) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(8)
+    if isinstance(support, Points):
+        return torch.randn(*batch, support.ndim, generator=generator) + 5
+    size, origin = torch.tensor(support.size), torch.tensor(support.offsets)
+    return torch.rand(*batch, support.ndim, generator=generator) * size + origin
+
+
+def cloud(*batch: int) -> Points:
+    return Points(torch.randn(*batch, 67, 3, generator=torch.Generator().manual_seed(3)) + 5)
+
+
+def recorded(logits: torch.Tensor, support: Support, basis: Basis | None, formula: str) -> dict[str, object]:
+    """Arguments that make the torch form replay the kernels' noise in float64."""
+    batch = tuple(logits.shape[:-1])
+    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", seed=SEED, num_samples=SAMPLES)
+    return {"basis": basis, "formula": formula, "noise": drawn}
+
+
+def expected(
+    logits: torch.Tensor,
+    support: Support,
+    target: torch.Tensor,
+    basis: Basis | None = None,
+    formula: str = "paper",
+    **options: object,
+) -> Tensors:
+    """Loss, and gradients with respect to logits and target, of the torch form in float64."""
+    exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
+    given = {**recorded(logits, support, basis, formula), **options}
+    if isinstance(support, Points):
+        support = Points(support.xyz.double())
+    with kernels.use("torch"):
+        loss = scores.expected_error(exact.reshape(*logits.shape[:-1], *support.shape), support, place, **given)
+    loss.sum().backward()
+    return loss.detach(), exact.grad, place.grad
+
+
+def make_call(support: Support, is_split: bool = False, **options: object) -> Call:
+    rows = {"longest_row": 64, "part": 64} if is_split else {}
+    return Call(support, torch.tensor(SEED), **{"num_samples": SAMPLES, **rows, **options})
+
+
+def fused(
+    logits: torch.Tensor,
+    support: Support,
+    target: torch.Tensor,
+    axis_weight: torch.Tensor | None = None,
+    is_split: bool = False,
+    distance: str = "l1",
+    **options: object,
+) -> Tensors:
+    weight = None if axis_weight is None else axis_weight.expand(target.shape)
+    call = make_call(support, is_split, **options)
+    made = run(call, logits, target=target, axis_weight=weight, distance=distance, wants_gradient=True)
+    return made.loss, made.logits_gradient, made.target_gradient
+
+
+def assert_same(got: Tensors, wanted: Tensors, tolerance: float = TOLERANCE) -> None:
+    for found, exact in zip(got, wanted, strict=True):
+        assert float((found - exact).abs().max() / exact.abs().max()) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("formula", "temperature", "is_split"),
+    quick(
+        ("paper", 0.7, False),
+        ("paper", 0.1, True),
+        ("released", 2.0, False),
+        among=[
+            (formula, temperature, is_split)
+            for formula in ("paper", "released")
+            for temperature in (2.0, 1.0, 0.5, 0.7, 0.25, 30.0, 0.1)
+            for is_split in (False, True)
+        ],
+    ),
+)
+def test_temperatures(formula: str, temperature: float, is_split: bool) -> None:
+    support = GRIDS["2D"]
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, temperature=temperature, formula=formula, is_split=is_split)
+    assert_same(got, expected(logits, support, target, None, formula, temperature=temperature))
+
+
+@pytest.mark.parametrize(
+    ("formula", "basis", "grid", "is_split"),
+    quick(
+        ("paper", "triangular", "2D", False),
+        ("released", "triangular", "1D", True),
+        ("released", "gaussian", "2D", False),
+        among=[
+            (formula, basis, grid, is_split)
+            for formula in ("paper", "released")
+            for basis in BASES
+            for grid in GRIDS
+            for is_split in (False, True)
+        ],
+    ),
+)
+def test_bases(formula: str, basis: str, grid: str, is_split: bool) -> None:
+    support, shape = GRIDS[grid], BASES[basis]
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, basis=shape, temperature=2.0, formula=formula, is_split=is_split)
+    assert_same(got, expected(logits, support, target, shape, formula, temperature=2.0))
+
+
+@pytest.mark.parametrize(
+    ("distance", "is_split"),
+    quick(
+        ("l2", False),
+        among=[(name, is_split) for name in ("l1", "l2", "smooth_l1", "squared") for is_split in (False, True)],
+    ),
+)
+def test_distances(distance: str, is_split: bool) -> None:
+    support = GRIDS["3D"]
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, distance=distance, is_split=is_split)
+    assert_same(got, expected(logits, support, target, distance=distance))
+
+
+@pytest.mark.parametrize("is_split", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_weights_of_axes(is_split: bool) -> None:
+    support = GRIDS["2D"]
+    logits, target, weight = maps(support), targets(support), torch.tensor([[[0.5, 0.0], [1.0, 3.0]]])
+    got = fused(logits, support, target, weight, distance="smooth_l1", is_split=is_split)
+    assert_same(got, expected(logits, support, target, axis_weight=weight.double(), distance="smooth_l1"))
+
+
+@pytest.mark.parametrize(
+    ("basis", "batch", "is_split"),
+    quick(
+        ("gaussian", (), False),
+        among=[(*case, is_split) for case in (("gaussian", ()), ("none", (1, 2))) for is_split in (False, True)],
+    ),
+)
+def test_points(basis: str, batch: tuple[int, ...], is_split: bool) -> None:
+    support = cloud(*batch)
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, basis=BASES[basis], temperature=0.7, is_split=is_split)
+    assert_same(got, expected(logits, support, target, BASES[basis], temperature=0.7))
+
+
+@pytest.mark.parametrize(("cells", "is_split"), quick((64, 1), among=[(n, s) for n in (1, 63, 64, 65) for s in (0, 1)]))
+def test_sizes(cells: int, is_split: int) -> None:
+    support = Grid((cells, 1), stride=(2, 3))
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, basis=Uniform(), is_split=bool(is_split))
+    wanted = expected(logits, support, target, Uniform())
+    # The gradient of a map of one cell is 0.
+    assert_same((got[0], got[1] + 1, got[2]), (wanted[0], wanted[1] + 1, wanted[2]))
+
+
+def of_points(logits: torch.Tensor, support: Support, slope: torch.Tensor, call: Call) -> Tensors:
+    """Samples and the gradient of their sum with these slopes, by autograd."""
+    logits = logits.clone().requires_grad_()
+    points = _triton.SampledPoints.apply(logits, call)
+    return points.detach(), *torch.autograd.grad(points, logits, slope)
+
+
+@pytest.mark.parametrize(
+    ("formula", "basis", "space", "is_split"),
+    quick(
+        ("paper", "none", "1D", True),
+        ("released", "triangular", "2D", False),
+        ("paper", "none", "clouds", False),
+        among=[
+            *(
+                (formula, basis, grid, is_split)
+                for formula, basis in (("paper", "none"), ("paper", "triangular"), ("released", "triangular"))
+                for grid in GRIDS
+                for is_split in (False, True)
+            ),
+            *(("paper", basis, "clouds", is_split) for basis in ("none", "gaussian") for is_split in (False, True)),
+        ],
+    ),
+)
+def test_points_drawn_and_their_gradient(formula: str, basis: str, space: str, is_split: bool) -> None:
+    support: Support = cloud(1, 2) if space == "clouds" else GRIDS[space]
+    shape, logits = BASES[basis], maps(support)
+    slope = torch.randn(SAMPLES, *BATCH, support.ndim, generator=torch.Generator().manual_seed(5))
+    exact = logits.double().requires_grad_()
+    wide = Points(support.xyz.double()) if isinstance(support, Points) else support
+    with kernels.use("torch"):
+        points = sampling_argmax(
+            exact.reshape(*BATCH, *support.shape),
+            wide,
+            temperature=0.7,
+            **recorded(logits, support, shape, formula),
+        )
+    wanted = (points.detach(), *torch.autograd.grad(points, exact, slope.double()))
+    call = make_call(support, is_split, basis=shape, formula=formula, temperature=0.7)
+    assert_same(of_points(logits, support, slope, call), wanted)
+
+
+@pytest.mark.skipif(_library.library().handle is None, reason=_library.library().reason)
+@pytest.mark.parametrize(
+    ("formula", "basis", "temperature"),
+    quick(
+        ("released", "triangular", 0.7),
+        among=[(formula, basis, t) for formula in ("paper", "released") for basis in BASES for t in (0.7, 0.1)],
+    ),
+)
+def test_the_same_seed_gives_what_the_native_kernel_gives(formula: str, basis: str, temperature: float) -> None:
+    support = GRIDS["2D"]
+    logits, target = maps(support).requires_grad_(), targets(support)
+    found: dict[str, Tensors] = {}
+    for form in ("triton", "native"):
+        with kernels.use(form):
+            loss = scores.expected_error(
+                logits.reshape(*BATCH, *support.shape),
+                support,
+                target,
+                basis=BASES[basis],
+                formula=formula,
+                temperature=temperature,
+                num_samples=SAMPLES,
+                generator=torch.Generator().manual_seed(4),
+            )
+        found[form] = (loss.detach(), *torch.autograd.grad(loss.sum(), logits))
+    # Each is within the tolerance of the exact result.
+    assert_same(found["triton"], found["native"], 2 * TOLERANCE)
+    options = {"basis": BASES[basis], "formula": formula, "temperature": temperature, "num_samples": SAMPLES}
+    drawn = _triton.sampled_points(logits.detach(), support, generator=torch.Generator().manual_seed(4), **options)
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(4)))
+    theirs = _native.sample(logits.detach(), support, seed=seed, wants_samples=True, **options).samples
+    assert drawn.shape == theirs.shape
+    assert_same((drawn,), (theirs,), 2 * TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "formula", "is_split"),
+    quick(
+        (0.1, "released", False),
+        among=[(t, f, s) for t in (0.7, 0.1) for f in ("paper", "released") for s in (False, True)],
+    ),
+)
+def test_forbidden_cells_get_no_gradient(temperature: float, formula: str, is_split: bool) -> None:
+    support = GRIDS["2D"]
+    logits, target = maps(support), targets(support)
+    logits[0, 0, 5:] = -torch.inf
+    logits[0, 1, ::2] = -torch.inf
+    options = {"basis": Triangular(), "temperature": temperature, "formula": formula}
+    got = fused(logits, support, target, is_split=is_split, **options)
+    assert bool((got[1][logits == -torch.inf] == 0).all())
+    assert_same(got, expected(logits, support, target, **options))
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, pytest.param(0.1, marks=pytest.mark.slow)])
+def test_maps_without_a_distribution_are_nan_alone(is_split: bool, temperature: float) -> None:
+    support, batch = Grid((7, 11)), (4,)
+    logits, target = maps(support, batch), targets(support, batch)
+    call = make_call(support, is_split, temperature=temperature, num_samples=1)
+
+    def all_of() -> Tensors:
+        made = run(call, logits, target=target, wants_gradient=True, wants_samples=True)
+        return made.loss, made.logits_gradient, made.target_gradient, made.samples.movedim(0, 1)
+
+    good = all_of()
+    logits[0] = -torch.inf
+    logits[1, 5] = torch.nan
+    logits[2, 76] = torch.inf
+    for found, before in zip(all_of(), good, strict=True):
+        assert bool(found[:3].isnan().all())
+        # The map beside them keeps its noise and its bits.
+        assert torch.equal(found[3:], before[3:])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "formula", "scale", "is_split"),
+    quick(
+        (1e-30, "paper", 1e30, True),
+        (0.25, "released", 0.0, False),
+        among=[
+            (t, formula, scale, is_split)
+            for t in (1e-30, 0.25)
+            for formula in ("paper", "released")
+            for scale in (0.0, 1e30)
+            for is_split in (False, True)
+        ],
+    ),
+)
+def test_degenerate_maps_stay_finite(temperature: float, formula: str, scale: float, is_split: bool) -> None:
+    support, batch = Grid((1, 67)), (1,)
+    logits, target = maps(support, batch, scale), targets(support, batch)
+    options = {"basis": Triangular(), "temperature": temperature, "formula": formula, "is_split": is_split}
+    for tensor in fused(logits, support, target, **options):
+        assert bool(tensor.isfinite().all())
+
+
+CYCLIC, CLOUD = Grid((67,), cyclic=(0,)), Points(torch.zeros(67, 3))
+OBSTACLES = {
+    "the logits are float64": {"logits": torch.zeros(67, dtype=torch.float64)},
+    "sign_gradient is asked for": {"sign_gradient": True},
+    "the temperature is below 1e-30": {"temperature": 1e-31},
+    "an axis of the grid is cyclic": {"support": CYCLIC},
+    "the formula or the basis has no meaning on points": {"support": CLOUD, "basis": Uniform()},
+    "the points need a gradient": {"support": Points(torch.zeros(67, 3, requires_grad=True))},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("reason", OBSTACLES)
+def test_obstacles(reason: str) -> None:
+    call = {"logits": torch.zeros(67), "support": GRIDS["1D"], "basis": None, "formula": "paper"}
+    call |= {"temperature": 1.0, "sign_gradient": False}
+    assert _triton.obstacle(**{**call, **OBSTACLES[reason]}) == reason
+    with kernels.use("auto"):
+        assert _triton.obstacle(**{**call, **OBSTACLES[reason]}) == "the logits are on cpu"
+
+
+@pytest.mark.parametrize("is_split", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_same_bits_every_time(is_split: bool) -> None:
+    support = GRIDS["1D"]
+    logits, target = maps(support, (1,)), targets(support, (1,))
+    one, other = (
+        fused(logits, support, target, basis=Triangular(), formula="released", is_split=is_split) for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def error(
+    logits: torch.Tensor, target: torch.Tensor | None = None, seed: int | None = 1, **given: object
+) -> torch.Tensor:
+    """The public function on a small line, by the form that is set."""
+    support = Grid((67,))
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    place = torch.full((*logits.shape[:-1], 1), 20.0) if target is None else target
+    return scores.expected_error(logits, support, place, basis=None, num_samples=2, generator=generator, **given)
+
+
+def test_autograd_scales_the_gradient() -> None:
+    support = GRIDS["2D"]
+    logits, target = maps(support).requires_grad_(), targets(support).requires_grad_()
+    slope = torch.tensor([[2.0, -3.0]])
+    call = make_call(support)
+    found = torch.autograd.grad(_triton.SampledError.apply(logits, target, None, call, "l1"), (logits, target), slope)
+    made = fused(logits, support, target)[1:]
+    for got, own in zip(found, made, strict=True):
+        assert torch.equal(got, own * slope[..., None])
+    only = torch.autograd.grad(_triton.SampledError.apply(logits, target.detach(), None, call, "l1").sum(), logits)
+    assert torch.equal(only[0], made[0])
+    assert not _triton.SampledError.apply(logits.detach(), target.detach(), None, call, "l1").requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    support = GRIDS["1D"]
+    logits, call = maps(support).to(dtype).requires_grad_(), make_call(support)
+    points = _triton.SampledPoints.apply(logits, call)
+    (found,) = torch.autograd.grad(points.sum(), logits)
+    wide = of_points(logits.detach().float(), support, torch.ones_like(points), call)
+    assert (points.dtype, found.dtype) == (torch.float32, dtype)
+    assert torch.equal(points, wide[0])
+    assert torch.equal(found, wide[1].to(dtype))
+    loss = error(logits)
+    (found,) = torch.autograd.grad(loss.sum(), logits)
+    assert (loss.dtype, found.dtype) == (torch.float32, dtype)
+    assert torch.equal(loss, error(logits.detach().float()))
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    logits = maps(GRIDS["1D"], (1,)).requires_grad_()
+    points = _triton.sampled_points(logits, GRIDS["1D"], num_samples=2)
+    for name, value in (("expected_error", error(logits, distance="squared")), ("sampling_argmax", points)):
+        (gradient,) = torch.autograd.grad(value.sum(), logits, create_graph=True)
+        with pytest.raises(RuntimeError, match=f"{name}: the Triton kernel makes first derivatives only, got a second"):
+            gradient.square().sum().backward()
+
+
+def test_the_seed_comes_from_the_generator_and_stays_on_its_device() -> None:
+    logits = maps(GRIDS["1D"], (1,))
+    assert torch.equal(error(logits), error(logits))
+    assert not torch.equal(error(logits), error(logits, seed=2))
+    # A meta tensor has no value that the CPU could read.
+    seed = _triton._seed(None, torch.device("meta"))
+    assert (seed.device.type, seed.dtype, seed.shape) == ("meta", torch.int64, ())
+
+
+@pytest.mark.slow  # it imports the compiler
+def test_checkpointing_draws_the_same_noise_again() -> None:
+    logits = maps(GRIDS["1D"], (1,)).requires_grad_()
+    gradients = []
+    for is_kept in (True, False):
+        torch.manual_seed(3)
+        value = (
+            error(logits, seed=None)
+            if is_kept
+            else checkpoint(lambda maps: error(maps, seed=None), logits, use_reentrant=False)
+        )
+        gradients.append(torch.autograd.grad(value.sum(), logits)[0])
+    assert torch.equal(*gradients)
+
+
+def test_what_has_no_distribution_is_an_error() -> None:
+    logits, target = maps(GRIDS["1D"]), torch.tensor([[[20.0], [torch.nan]]])
+    assert error(logits, target).isnan().tolist() == [[False, True]]
+    with pytest.raises(ValueError, match="expected_error: logits must leave at least one cell of every map possible"):
+        error(logits - torch.inf)
+    with pytest.raises(ValueError, match="expected_error: logits must be finite or −inf, got NaN"):
+        error(logits * torch.nan)
+    with pytest.raises(ValueError, match="sampling_argmax: logits must leave at least one cell of every map possible"):
+        _triton.sampled_points(logits - torch.inf, GRIDS["1D"], num_samples=2)
+
+
+def test_no_maps_give_no_losses() -> None:
+    assert error(torch.zeros(0, 3, 67)).shape == (0, 3)
+    assert run(make_call(GRIDS["1D"]), torch.zeros(0, 67), wants_samples=True).samples.shape == (SAMPLES, 0, 1)
+    assert run(make_call(GRIDS["1D"]), torch.zeros(0, 67)) == Made()

@@ -1,0 +1,186 @@
+"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for a GPU."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from heatpoint.basis import Gaussian, Triangular
+from heatpoint.kernels import _triton
+from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_launch import run
+from heatpoint.support import Grid, Points, Support
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = Path(_triton.__file__).resolve().parents[1]
+needs_triton = pytest.mark.skipif(
+    not _triton.version() or _triton.version() < _triton.OLDEST_TRITON, reason="Triton is not installed, or old"
+)
+GRID, CLOUD = Grid((1, 600), stride=(1, 4)), Points(torch.zeros(1, 2, 600, 3))
+
+
+def interpreted(marks: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [*command, str(HERE / "interpreted_triton.py")],
+        env=environment,
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@needs_triton
+def test_interpreted() -> None:
+    interpreted("not slow")
+
+
+@needs_triton
+@pytest.mark.slow
+def test_interpreted_wholly() -> None:
+    interpreted("slow")
+
+
+class Target:
+    """Stands in for the driver of a GPU that is not here; Triton asks it what to compile for."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What is compiled, instead of run, of kernels that are launched."""
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    made: list[Any] = []
+
+    def compile_only(kernel: Any, grid: tuple[int, ...]) -> Any:
+        return lambda *given, **options: made.append((kernel, kernel.warmup(*given, grid=grid, **options)))
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(JITFunction, "__getitem__", compile_only)
+    before = driver._active
+    driver.set_active(Target())
+    yield made
+    driver._active = before
+
+
+CASES = [
+    (support, formula, temperature, is_split)
+    for support, formula in (("grid", "paper"), ("grid", "released"), ("cloud", "paper"))
+    for temperature in (0.7, 0.1)
+    for is_split in (False, True)
+]
+QUICK = [("grid", "released", 0.7, False), ("cloud", "paper", 0.1, True)]
+
+
+@needs_triton
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
+@pytest.mark.parametrize(
+    ("space", "formula", "temperature", "is_split"),
+    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+)
+@pytest.mark.parametrize("wants", ["loss", *(pytest.param(w, marks=pytest.mark.slow) for w in ("samples", "gradient"))])
+def test_compiled_for_a_gpu(
+    space: str, formula: Any, temperature: float, is_split: bool, wants: str, compiled: list[Any]
+) -> None:
+    # The interpreter takes Python that the compiler does not, so both have to.
+    support: Support = GRID if space == "grid" else CLOUD
+    basis = Triangular() if space == "grid" else Gaussian(sigma=0.1)
+    rows = {"longest_row": 256, "part": 256} if is_split else {}
+    call = Call(support, torch.tensor(5), 2, basis, temperature, formula, **rows)
+    target, slope = torch.zeros(1, 2, support.ndim), torch.zeros(2, 1, 2, support.ndim)
+    asked = {"loss": {"target": target}, "samples": {"wants_samples": True}, "gradient": {"sample_gradient": slope}}
+    run(call, torch.zeros(1, 2, 600), wants_gradient=wants != "samples", **asked[wants])
+    names = [kernel.__name__ for kernel, _ in compiled]
+    long = ["part_sums", "joined_parts", *(["part_gradients"] if wants != "samples" else [])]
+    assert names == (long if is_split else ["whole_rows"])
+    for kernel, made in compiled:
+        assert made.asm["cubin"]
+        # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
+        _, _, loop = made.asm["ttgir"].partition("scf.for")
+        assert loop
+        assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
+        # Sums of floats in the order in which programs come would not be the same twice.
+        assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
+        if formula == "released" and kernel.__name__ != "joined_parts":
+            assert_lines_are_seen_by_all(made.asm["ttgir"])
+
+
+def assert_lines_are_seen_by_all(code: str) -> None:
+    """What some threads of a program write of an axis, others read: between stand barriers, in every sample."""
+    steps = re.findall(
+        r"gpu\.barrier|ttg\.barrier|tt\.(?:store|load)", code.partition("scf.for")[2].partition("scf.yield")[0]
+    )
+    order = [step for number, step in enumerate(steps) if not number or steps[number - 1] != step]
+    barrier = next(step for step in order if step.endswith("barrier"))
+    first = order.index(barrier)
+    assert order[first : first + 4] == [barrier, "tt.store", barrier, "tt.load"]
+
+
+def test_the_cpu_is_an_obstacle() -> None:
+    found = _triton.obstacle(
+        torch.zeros(5), Grid((5,)), basis=None, formula="paper", temperature=1.0, sign_gradient=False
+    )
+    assert found == "the logits are on cpu"
+
+
+def test_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(_triton, "version", lambda: ())
+    assert _triton.why_not_here() == "Triton is not installed; it comes with torch for CUDA"
+    monkeypatch.setattr(_triton, "version", lambda: (3, 2))
+    assert _triton.why_not_here() == "Triton 3.2 is older than 3.3"
+    monkeypatch.setattr(_triton, "version", lambda: _triton.OLDEST_TRITON)
+    wanted = "" if torch.cuda.is_available() else "there is no CUDA device"
+    if torch.version.hip is None:
+        assert _triton.why_not_here() == wanted
+
+
+def test_no_kernel_is_imported_before_it_runs() -> None:
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        is_kernel = path.parent.name == "_gpu"
+        for node in () if is_kernel else ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            wrong += [f"{path}: {name}" for name in names if re.match(r"triton\b|_gpu$|heatpoint\.kernels\._gpu", name)]
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_nothing_on_the_cpu_imports_triton() -> None:
+    program = (
+        "import sys, torch; before = 'triton' in sys.modules\n"
+        "from heatpoint import Grid, kernels\n"
+        "from heatpoint.scores import expected_error\n"
+        "kernels.available()\n"
+        "maps = torch.zeros(2, 5, requires_grad=True)\n"
+        "expected_error(maps, Grid((5,)), torch.ones(2, 1), num_samples=2).sum().backward()\n"
+        "assert before or 'triton' not in sys.modules\n"
+        "assert not any(name.startswith('heatpoint.kernels._gpu') for name in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
