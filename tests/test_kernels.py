@@ -415,3 +415,29 @@ def test_independent_draws_take_the_native_kernel() -> None:
     double = logits.detach().double().unflatten(-1, grid.shape)
     with kernels.use("native"), pytest.raises(ValueError, match=rule + "the logits are float64"):
         expected_error(double, grid, target, num_samples=2)
+
+
+@pytest.mark.skipif(bool(library().reason), reason=library().reason)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_samples_take_the_native_kernel(dtype: torch.dtype) -> None:
+    grid = Grid((9, 7), stride=4.0)
+    maps = some_maps(grid, batch=(2, 3))[0].detach().to(dtype).unflatten(-1, grid.shape).requires_grad_()
+
+    def samples(form: str, seed: int = 0, **given: Any) -> Tensor:
+        with kernels.use(form):
+            generator = torch.Generator().manual_seed(seed)
+            return sampling_argmax(maps, grid, num_samples=3000, generator=generator, **given)
+
+    chosen = samples("auto")
+    assert chosen.dtype == torch.float32
+    assert torch.equal(chosen, samples("native"))
+    assert torch.equal(chosen, samples("auto", memory="low"))
+    assert not torch.equal(chosen, samples("auto", seed=1))
+    plain = samples("torch")
+    for image, point, axis in itertools.product(range(2), range(3), range(2)):
+        both = [drawn[:, image, point, axis].detach().numpy() for drawn in (chosen, plain)]
+        assert stats.ks_2samp(*both).pvalue > 1e-3
+    ours, theirs = (torch.autograd.grad(drawn.square().mean(), maps)[0].float() for drawn in (chosen, plain))
+    torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1 * float(theirs.abs().max()))
+    with pytest.raises(ValueError, match="sampling_argmax: kernels must be able to compute this call, got 'native': "):
+        samples("native", noise="image")

@@ -19,6 +19,7 @@ from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
 from heatpoint.basis import Basis, check_basis_on_points, make_basis
 from heatpoint.kernels import choose
+from heatpoint.kernels._native import RECORDED, SHARED, sampled_points, why_not
 from heatpoint.kernels.shared import INDEPENDENT, SHARINGS, Draw, Sharing, make_draw, plain_samples, product_samples
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
 from heatpoint.support import Grid, Points, Support, check_support
@@ -226,12 +227,16 @@ def samples_of(
         memory=memory,
     )
     if shared is not None:
-        form = choose(function, {"gemm": shared.obstacle()})
+        form = choose(function, {"native": SHARED, "gemm": shared.obstacle()})
         return (product_samples if form == "gemm" else plain_samples)(shared, promote(grid.flatten(function, logits)))
-    choose(function, {"gemm": INDEPENDENT})
     noise = None if isinstance(noise, str) else noise
     shape_of = _checked_basis(function, basis, grid, formula)
-    log_p = log_probabilities(function, grid.flatten(function, logits))
+    flat = grid.flatten(function, logits)
+    given: dict[str, Any] = {"basis": shape_of, "formula": formula, "temperature": temperature}
+    obstacle = why_not(flat, grid, **given, sign_gradient=sign_gradient) if noise is None else RECORDED
+    if choose(function, {"native": obstacle, "gemm": INDEPENDENT}) == "native":
+        return sampled_points(flat, grid, num_samples=num_samples, generator=generator, function=function, **given)
+    log_p = log_probabilities(function, flat)
     shapes = Shapes(tuple(log_p.shape[:-1]), grid, shape_of, formula == "paper")
 
     def draw(log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:

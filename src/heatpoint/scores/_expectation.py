@@ -15,8 +15,8 @@ from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
+from heatpoint.kernels._native import RECORDED, SHARED, why_not
 from heatpoint.kernels._native import expected_error as native_error
-from heatpoint.kernels._native import why_not
 from heatpoint.kernels.shared import INDEPENDENT, Draw, Sharing, product_error
 from heatpoint.sampling import Noise, samples_of, shared_draw
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
@@ -66,10 +66,10 @@ def error_of_expectation(
 def _obstacles(draw: Draw | None, flat: Tensor, grid: Support, drawn: Mapping[str, Any]) -> dict[str, str]:
     """Form -> why it cannot compute a sampled error, "" if it can."""
     if draw is not None:
-        return {"native": "it draws for each map alone", "gemm": draw.obstacle()}
+        return {"native": SHARED, "gemm": draw.obstacle()}
     if isinstance(drawn["noise"], Noise):
-        return {"native": "the noise is recorded", "gemm": INDEPENDENT}
-    given = {key: drawn[key] for key in ("basis", "formula", "sign_gradient")}
+        return {"native": RECORDED, "gemm": INDEPENDENT}
+    given = {key: drawn[key] for key in ("basis", "formula", "temperature", "sign_gradient")}
     return {"native": why_not(flat, grid, **given), "gemm": INDEPENDENT}
 
 
