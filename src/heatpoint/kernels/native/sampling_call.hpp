@@ -37,7 +37,8 @@ enum {
     ROW_CENTERS = ROW_POSITIONS + 3 * GROUP,  // of the map's own cloud
     ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
     ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
-    ROW_AXES = ROW_SCORES + 2
+    ROW_LATTICE = ROW_SCORES + 2,             // words: first and step of each of five streams
+    ROW_AXES = ROW_LATTICE + 10
 };
 
 struct Rows {
