@@ -26,8 +26,15 @@ def philox(counter: tuple[NDArray[np.uint64], ...], seed: int, rounds: int) -> l
     return [c0, c1, c2, c3]
 
 
-def words(num_cells: int, *, seed: int, num_samples: int, num_maps: int, stream: int) -> NDArray[np.uint64]:
-    """(S, M, cells): cell 64 b + 16 k + l has word k of quad 16 b + l."""
+def words(
+    num_cells: int, *, seed: int, num_samples: int, num_maps: int, stream: int, order: int = 0
+) -> NDArray[np.uint64]:
+    """(S, M, cells): cell 64 b + 16 k + l has word k of quad 16 b + l. With an order, a lattice over the samples."""
+    if order:
+        base, step = words(num_cells, seed=seed, num_samples=2, num_maps=num_maps, stream=stream)
+        number = 1 + (step * np.uint64(order - 1) >> np.uint64(32))
+        steps = np.array([[(2**33 * int(j) + order) // (2 * order) for j in row] for row in number], dtype=np.uint64)
+        return (base + np.arange(num_samples, dtype=np.uint64)[:, None, None] * steps) & LOW
     blocks = -(-num_cells // 64)
     quad = np.arange(16 * blocks, dtype=np.uint64)
     sample = np.arange(num_samples, dtype=np.uint64)[:, None, None]
@@ -42,12 +49,12 @@ def uniforms(word: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def offsets(
-    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int
+    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int, order: int = 0
 ) -> list[NDArray[np.float64]]:
     """Raw draws (S, M, num) per axis: uniforms, or standard normals for a Gaussian."""
 
     def stream(number: int) -> NDArray[np.uint64]:
-        return words(num, seed=seed, num_samples=num_samples, num_maps=num_maps, stream=number)
+        return words(num, seed=seed, num_samples=num_samples, num_maps=num_maps, stream=number, order=order)
 
     def half(word: NDArray[np.uint64]) -> NDArray[np.float64]:
         signed = word.astype(np.uint16).astype(np.int16).astype(np.float64)
@@ -65,11 +72,18 @@ def offsets(
 
 
 def noise(
-    support: Support, batch: tuple[int, ...], *, basis: Basis | None, per_cell: bool, seed: int, num_samples: int
+    support: Support,
+    batch: tuple[int, ...],
+    *,
+    basis: Basis | None,
+    per_cell: bool,
+    seed: int,
+    num_samples: int,
+    order: int = 0,
 ) -> Noise:
     """What the kernel draws for maps (*batch, cells), in float64."""
     num_maps = int(np.prod(batch))
-    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps}
+    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps, "order": order}
     gumbel = torch.from_numpy(uniforms(words(support.num_cells, **sizes, stream=0)))
     gumbel = gumbel.reshape(num_samples, *batch, *support.shape)
     if basis is None:

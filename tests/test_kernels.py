@@ -327,7 +327,7 @@ def test_maps_on_different_clouds_cannot_share() -> None:
     with pytest.raises(ValueError, match="sampling_argmax: Points must have the same coordinates for maps that share"):
         sampling_argmax(torch.zeros(2, 4, 11), two, basis=GAUSSIAN, noise="image")
     with pytest.raises(
-        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, got 'imgae'"
+        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'imgae'"
     ):
         sampling_argmax(torch.zeros(2, 6), Grid((6,)), noise="imgae")  # type: ignore[arg-type]
 
@@ -363,7 +363,7 @@ def test_a_localizer_shares_by_option() -> None:
         results.append((loss, *torch.autograd.grad(loss, logits)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-    with pytest.raises(ValueError, match="sampling_argmax: noise must be one of batch, image, independent, got 'some'"):
+    with pytest.raises(ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'some'"):
         make_localizer("sampling_argmax", Grid((5, 6)), noise="some")
 
 

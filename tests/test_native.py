@@ -48,11 +48,18 @@ def targets(support: Support, batch: tuple[int, ...] = (2, 3)) -> torch.Tensor:
 
 
 def expected(
-    logits: torch.Tensor, support: Support, target: torch.Tensor, basis: Basis | None, formula: str, **options: object
+    logits: torch.Tensor,
+    support: Support,
+    target: torch.Tensor,
+    basis: Basis | None,
+    formula: str,
+    order: int = 0,
+    **options: object,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Loss, and gradients with respect to logits and target, of the torch form in float64."""
     batch = tuple(logits.shape[:-1])
-    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", seed=SEED, num_samples=SAMPLES)
+    sizes = {"seed": SEED, "num_samples": SAMPLES, "order": order}
+    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", **sizes)
     exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
     if isinstance(support, Points):
         support = Points(support.xyz.double())
@@ -68,7 +75,7 @@ def law(**options: object) -> Law:
 
 
 def native(logits: torch.Tensor, support: Support, target: torch.Tensor, **options: object) -> Sampled:
-    drawn = {key: options.pop(key) for key in ("basis", "temperature", "formula") if key in options}
+    drawn = {key: options.pop(key) for key in ("basis", "temperature", "formula", "order") if key in options}
     return sample(logits, support, law(**drawn), target=target, wants_gradient=True, **options)  # type: ignore[arg-type]
 
 
@@ -98,6 +105,20 @@ def test_bases(grid: str, basis: str, formula: str, instruction_set: str) -> Non
         logits, support, target, basis=BASES[basis], temperature=2.0, formula=formula, instruction_set=instruction_set
     )
     assert_same(got, expected(logits, support, target, BASES[basis], formula, temperature=2.0))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_noise_that_is_a_lattice_over_the_samples(grid: str, basis: str, instruction_set: str) -> None:
+    support = GRIDS[grid]
+    logits, target = maps(support), targets(support)
+    for formula, temperature, order in (("paper", 1.0, 5), ("released", 0.7, 7), ("paper", 0.2, 11)):
+        options = {"temperature": temperature, "order": order}
+        got = native(
+            logits, support, target, basis=BASES[basis], formula=formula, instruction_set=instruction_set, **options
+        )
+        assert_same(got, expected(logits, support, target, BASES[basis], formula, **options))
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2", "smooth_l1", "squared"])
@@ -271,12 +292,13 @@ def test_autograd_scales_the_gradients_of_each_map() -> None:
 
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
-def test_draws_made_again_in_torch_are_the_kernels(basis: str, ndim: int) -> None:
+@pytest.mark.parametrize("order", [0, 5])
+def test_draws_made_again_in_torch_are_the_kernels(basis: str, ndim: int, order: int) -> None:
     support, wanted = Grid((5, 7, 11)[:ndim]), BASES[basis]
     for formula in ("paper", "released"):
         per_cell = formula == "paper"
-        recorded = noise(support, (3,), basis=wanted, per_cell=per_cell, seed=SEED, num_samples=4)
-        drawn = law(basis=wanted, formula=formula)
+        recorded = noise(support, (3,), basis=wanted, per_cell=per_cell, seed=SEED, num_samples=4, order=order)
+        drawn = law(basis=wanted, formula=formula, order=order)
         (uniform,), raw = _replayed.draws(support, 3, torch.arange(1, 4), drawn)
         assert torch.equal(uniform.double(), recorded.gumbel_uniform[1:].flatten(2))
         for ours, theirs in zip(raw, recorded.offsets or [], strict=True):

@@ -6,7 +6,7 @@ only, and not wholly even there. docs/sampling.md sets them side by side and mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from heatpoint._checks import check_real, message, one_of
 from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
+from heatpoint._lattice_draws import LatticeChunk, lattice_chunks
 from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
 from heatpoint.basis import Basis, check_basis_on_points, make_basis
@@ -29,6 +30,7 @@ __all__ += ["Constant", "Exponential", "Linear", "Released2D", "Released3D", "Sc
 
 FORMULAS: tuple[Formula, ...] = ("paper", "released")
 MEMORY = ("normal", "low")
+Chunk = FreshChunk | RecordedChunk | LatticeChunk
 
 
 @torch.no_grad()
@@ -158,11 +160,12 @@ def sampling_argmax(
         temperature: τ, greater than 0.
         formula: "paper" or "released".
         generator: Source of the noise; None is the device's default generator. Same seed, same points, on the same device.
-        noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or who
-            shares fresh draws: "independent" (as None), nobody; "image", the maps along the last dimension of the batch, such
-            as the points of an image; "batch", all maps. The law of each map's samples is the same, and a loss that sums over
-            maps has the same expectation and gradient in the mean; maps that share are correlated, which docs/sampling.md
-            measures. Shared draws cost a fraction (`heatpoint.kernels`).
+        noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or how
+            fresh draws hang together: "independent" (as None), not at all; "lattice", those of a cell are spread evenly over
+            the S samples; "image", the maps along the last dimension of the batch, such as the points of an image, share
+            them; "batch", all maps do. The law of each sample is the same, and a loss that is a sum over samples and maps has
+            the same expectation and gradient in the mean; docs/sampling.md measures what it does to their variance. Shared
+            draws cost a fraction (`heatpoint.kernels`).
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`. Off as in the paper.
         memory: "low" keeps nothing of size S x cells for the backward pass: samples are drawn in chunks of about a million
             cells, each drawn again from the generator's recorded state when its gradient is needed. The same numbers and the
@@ -229,17 +232,23 @@ def samples_of(
     if shared is not None:
         form = choose(function, {"native": SHARED, "gemm": shared.obstacle()})
         return (product_samples if form == "gemm" else plain_samples)(shared, promote(grid.flatten(function, logits)))
-    noise = None if isinstance(noise, str) else noise
+    is_lattice, noise = noise == "lattice", None if isinstance(noise, str) else noise
     shape_of = _checked_basis(function, basis, grid, formula)
     flat = grid.flatten(function, logits)
     given: dict[str, Any] = {"basis": shape_of, "formula": formula, "temperature": temperature}
     obstacle = why_not(flat, grid, **given, sign_gradient=sign_gradient) if noise is None else RECORDED
     if choose(function, {"native": obstacle, "gemm": INDEPENDENT}) == "native":
-        return sampled_points(flat, grid, num_samples=num_samples, generator=generator, function=function, **given)
+        given |= {"num_samples": num_samples, "generator": generator, "is_lattice": is_lattice}
+        return sampled_points(flat, grid, function=function, **given)
     log_p = log_probabilities(function, flat)
     shapes = Shapes(tuple(log_p.shape[:-1]), grid, shape_of, formula == "paper")
 
-    def draw(log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
+    if is_lattice:
+        parts: Iterable[Chunk] = lattice_chunks(function, shapes, log_p, num_samples=num_samples, generator=generator)
+    else:
+        parts = chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
+
+    def draw(log_p: Tensor, chunk: Chunk) -> Tensor:
         uniform, raw = chunk()
         weights = relaxed_weights(log_p, uniform, temperature, formula, noise is not None)
         if formula == "released" and isinstance(grid, Grid):
@@ -250,7 +259,7 @@ def samples_of(
         checkpoint(draw, log_p, chunk, use_reentrant=False, preserve_rng_state=False)
         if memory == "low"
         else draw(log_p, chunk)
-        for chunk in chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
+        for chunk in parts
     ]
     return torch.cat(samples)
 
@@ -275,7 +284,7 @@ def shared_draw(
     shape_of = _checked_basis(function, basis, grid, formula)
     if isinstance(noise, str):
         one_of(function, "noise", noise, SHARINGS)
-    if not isinstance(noise, str) or noise == "independent":
+    if not isinstance(noise, str) or noise in ("independent", "lattice"):
         return None
     return make_draw(
         function,

@@ -24,7 +24,7 @@ class Law:
     """What is drawn, and from which noise.
 
     The noise is Philox4x32-7 (native/philox.hpp) with the key `seed` and the counter (quad of cells, sample, map, stream); stream
-    0 makes the Gumbel draws, the following the basis's offsets.
+    0 makes the Gumbel draws, the following the basis's offsets. Or it is a lattice over the samples (native/noise.hpp).
 
     Args:
         seed: 64 bits.
@@ -32,6 +32,7 @@ class Law:
         basis: Sub-distribution of a cell, or None.
         temperature: τ.
         formula: "paper" or "released".
+        order: 0, or the prime order of the lattices, see `heatpoint._lattice_draws.order_of`.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Law:
     basis: Basis | None = None
     temperature: float = 1.0
     formula: Formula = "paper"
+    order: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _set_law(call: SamplingCall, law: Law) -> None:
     call.temperature = law.temperature
     call.sigma = law.basis.scale if isinstance(law.basis, Gaussian) else 1.0
     call.seed = law.seed
+    call.modulus = law.order
     call.basis = 0 if law.basis is None else BASES[law.basis.name]
     call.formula = FORMULAS[law.formula]
 

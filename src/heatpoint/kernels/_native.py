@@ -9,6 +9,7 @@ from torch import Tensor
 
 from heatpoint._checks import check_whole, looks_at
 from heatpoint._distances import Distance, difference, norm
+from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
@@ -60,6 +61,7 @@ def expected_error(
     distance: Distance = "l1",
     axis_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
+    is_lattice: bool = False,
     function: str = "expected_error",
     **drawn: Any,
 ) -> Tensor:
@@ -73,7 +75,7 @@ def expected_error(
     """
     batch, ndim = logits.shape[:-1], support.ndim
     weight = None if axis_weight is None else axis_weight.expand(*batch, ndim)
-    law = _law(function, num_samples, generator, drawn)
+    law = _law(function, num_samples, generator, is_lattice, drawn)
     target = target.float().expand(*batch, ndim)
     loss: Tensor = _SampledError.apply(logits.float(), target, weight, support, law, distance, function)
     return loss
@@ -85,6 +87,7 @@ def sampled_points(
     *,
     generator: torch.Generator | None = None,
     num_samples: int | None = None,
+    is_lattice: bool = False,
     function: str = "sampling_argmax",
     **drawn: Any,
 ) -> Tensor:
@@ -95,14 +98,17 @@ def sampled_points(
     Raises:
         ValueError: If a map's logits are all −inf.
     """
-    law = _law(function, num_samples, generator, drawn)
+    law = _law(function, num_samples, generator, is_lattice, drawn)
     points: Tensor = _SampledPoints.apply(logits.float(), support, law, function)
     return points
 
 
-def _law(function: str, num_samples: int | None, generator: torch.Generator | None, drawn: dict[str, Any]) -> Law:
+def _law(
+    function: str, num_samples: int | None, generator: torch.Generator | None, is_lattice: bool, drawn: dict[str, Any]
+) -> Law:
     number = check_whole(function, "num_samples", 1 if num_samples is None else num_samples, "be at least 1", least=1)
-    return Law(int(torch.empty((), dtype=torch.int64).random_(generator=generator)), number, **drawn)
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+    return Law(seed, number, order=order_of(number) if is_lattice else 0, **drawn)
 
 
 class _SampledError(torch.autograd.Function):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._draws import CHUNK_CELLS
+from heatpoint._lattice_draws import step_of
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Gaussian
@@ -20,7 +21,7 @@ from heatpoint.support import Grid, Support
 
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 7
-LOW = 0xFFFFFFFF
+LOW, LOW_64 = 2**32 - 1, 2**64 - 1
 
 
 def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
@@ -82,9 +83,14 @@ def _words(cells: int, num_maps: int, numbers: Tensor, law: Law, *, stream: int)
     """32-bit words (s, maps, cells), in int64: cell 64 b + 16 k + l has word k of quad 16 b + l."""
     blocks = -(-cells // 64)
     quads, maps = torch.arange(16 * blocks), torch.arange(num_maps)
-    four = _philox(quads, numbers.view(-1, 1, 1), maps.view(-1, 1), stream, law.seed & (2**64 - 1))
-    by_block = torch.stack([word.unflatten(-1, (blocks, 16)) for word in four], dim=-2)
-    return by_block.flatten(-3)[..., :cells]
+    samples = torch.arange(2) if law.order else numbers
+    four = _philox(quads, samples.view(-1, 1, 1), maps.view(-1, 1), stream, law.seed & LOW_64)
+    words = torch.stack([word.unflatten(-1, (blocks, 16)) for word in four], dim=-2).flatten(-3)[..., :cells]
+    if not law.order:
+        return words
+    # Of a lattice, sample 0 has the base and sample 1 the number of the step.
+    number = 1 + (words[1] * (law.order - 1) >> 32)
+    return (words[0] + numbers.view(-1, 1, 1) * step_of(number, law.order)) & LOW
 
 
 def _philox(quad: Tensor, sample: Tensor, maps: Tensor, stream: int, seed: int) -> tuple[Tensor, ...]:

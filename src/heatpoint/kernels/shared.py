@@ -23,8 +23,8 @@ from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, releas
 from heatpoint.basis import Basis, Gaussian, Triangular
 from heatpoint.support import Grid, Points, Support
 
-Sharing = Literal["independent", "image", "batch"]
-SHARINGS: tuple[Sharing, ...] = ("independent", "image", "batch")
+Sharing = Literal["independent", "lattice", "image", "batch"]
+SHARINGS: tuple[Sharing, ...] = ("independent", "lattice", "image", "batch")
 INDEPENDENT = 'it needs draws that maps share, noise="image" or noise="batch"'
 # Below it E^(−1/τ) spans more than float32 can hold in one sum: 33 decades at 0.25.
 LEAST_TEMPERATURE = 0.25

@@ -121,7 +121,7 @@ def expected_error(
         formula: "paper" or "released".
         distance: As in `error_of_expectation`.
         generator: Source of the noise.
-        noise: Recorded draws to replay, or which maps share fresh ones, see `heatpoint.sampling_argmax`.
+        noise: Recorded draws to replay, or how fresh ones hang together, see `heatpoint.sampling_argmax`.
         sign_gradient: The published code's gradient; needs num_samples.
         memory: "low" keeps nothing of size num_samples × cells for the backward pass.
         axis_weight: Weights of the coordinates, broadcasting to (*batch, D), for the distances that are sums over them; 0 leaves
@@ -169,6 +169,7 @@ def expected_error(
                 axis_weight=axis_weight,
                 num_samples=num_samples,
                 distance=distance,
+                is_lattice=noise == "lattice",
                 **options,
             )
         samples = samples_of("expected_error", logits, grid, **drawn)
