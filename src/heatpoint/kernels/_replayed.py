@@ -56,22 +56,47 @@ def draws(support: Support, num_maps: int, numbers: Tensor, law: Law) -> tuple[l
 
 
 def _raw_offsets(cells: int, ndim: int, num_maps: int, numbers: Tensor, law: Law) -> list[Tensor]:
-    """Two axes share a word, 16 bits each, or by Box and Muller's transform two words."""
+    """Uniforms, or standard normals for a Gaussian, per axis: native/sampling_offsets.hpp says of which words."""
+    blocks = -(-cells // 64)
+    first, second = (
+        _words(64 * blocks, num_maps, numbers, law, stream=stream).unflatten(-1, (blocks, 4, 16)) for stream in (1, 2)
+    )
+    if isinstance(law.basis, Gaussian):
+        found = _normals(first, second, ndim)
+    elif ndim == 1:
+        found = [_alternating(first)]
+    else:
+        found = [_half(first >> 16), _half(first), _alternating(second)][:ndim]
+    return [axis.flatten(-3)[..., :cells] for axis in found]
 
-    def stream(number: int) -> Tensor:
-        return _words(cells, num_maps, numbers, law, stream=number)
 
-    if not isinstance(law.basis, Gaussian):
-        words = [stream(number) for number in range(1, 2 + ndim // 3)]
-        halves = [half for word in words for half in (word >> 16, word & 0xFFFF)]
-        return [((((half + 0x8000) & 0xFFFF) * 2 + 1).float() * 2.0**-17) for half in halves[:ndim]]
-    normals = []
-    for number in (1, 3)[: 1 + ndim // 3]:
-        radius = (-2 * _uniforms(stream(number)).log()).sqrt()
-        word = stream(number + 1)
-        turn = (word - ((word >> 31) << 32) >> 8).float() * (math.pi * 2.0**-23)
-        normals += [radius * turn.cos(), radius * turn.sin()]
-    return normals[:ndim]
+def _normals(first: Tensor, second: Tensor, ndim: int) -> list[Tensor]:
+    """Box and Muller's transform, two normals of a radius and an angle."""
+    if ndim == 1:
+        pair = _pair(first[..., :2, :], _half(first[..., 2:, :] >> 16))
+        return [torch.stack(pair, dim=-2).flatten(-3, -2)]
+    if ndim == 2:
+        return list(_pair(first, _half(second >> 16)))
+    halves = torch.stack([_half(second[..., 2:, :] >> 16), _half(second[..., 2:, :])], dim=-2)
+    left_over = (first[..., ::2, :] & 511) << 9 | first[..., 1::2, :] & 511
+    pair = _pair(second[..., :2, :], (left_over * 2 + 1).float() * 2.0**-19)
+    return [*_pair(first, halves.flatten(-3, -2)), torch.stack(pair, dim=-2).flatten(-3, -2)]
+
+
+def _pair(word: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    radius, angle = (-2 * _uniforms(word).log()).sqrt(), math.pi * (2 * turn - 1)
+    return radius * angle.cos(), radius * angle.sin()
+
+
+def _alternating(word: Tensor) -> Tensor:
+    """Of blocks (…, blocks, 4, 16): two neighbours share words, the upper and the lower halves."""
+    both = torch.stack([_half(word >> 16), _half(word)], dim=-3)
+    return both.flatten(-4, -3)[..., : word.shape[-3], :, :]
+
+
+def _half(word: Tensor) -> Tensor:
+    """The lower 16 bits, with a sign, as a uniform: an odd multiple of 2⁻¹⁷."""
+    return (((word + 0x8000) & 0xFFFF) * 2 + 1).float() * 2.0**-17
 
 
 def _uniforms(word: Tensor) -> Tensor:

@@ -64,33 +64,54 @@ struct Plan {
         is_displaced = !by_axes && call.basis != HP_BASIS_NONE;
         needs_gradient = call.logits_gradient != nullptr;
         // Samples of large maps do not wait for others: together they would neither fit the cache nor leave memory alone.
-        group = m.task->row * (is_displaced ? 1 + call.ndim : 1) * GROUP <= GROUPED ? GROUP : 1;
+        group = !by_axes && m.task->row * (is_displaced ? 1 + call.ndim : 1) * GROUP <= GROUPED ? GROUP : 1;
     }
 };
 
-template <int D, class STREAM>
-static void prepare_noise(const Map &m, const Plan &plan) {
-    STREAM::prepare(m, 0, m.task->row);
-    if (m.call->basis == HP_BASIS_NONE) return;
-    const int streams = m.call->basis == HP_BASIS_GAUSSIAN ? (D > 2 ? 4 : 2) : (D > 2 ? 2 : 1);
+// Makes what the streams need, and the words of the first sample.
+template <int BASIS, int D, class STREAM>
+static void prepare_offsets(const Map &m, const Plan &plan, Ahead &ahead) {
     const int64_t cells = plan.by_axes ? padded(longest_axis(*m.call)) : m.task->row;
-    for (int stream = 1; stream <= streams; ++stream) STREAM::prepare(m, (uint32_t)stream, cells);
+    for (uint32_t stream = 1; stream <= 2; ++stream) STREAM::prepare(m, stream, cells);
+    Offsets<BASIS, D, STREAM>(m, 0).words(0, ahead.offsets, ahead.halves);
+}
+
+template <int D, class STREAM>
+static void prepare_noise(const Map &m, const Plan &plan, Ahead &ahead) {
+    STREAM::prepare(m, 0, m.task->row);
+    STREAM(m, 0, 0).words(0, ahead.weights.of[0]);
+    switch (m.call->basis) {
+        case HP_BASIS_NONE: return;
+        case HP_BASIS_UNIFORM: return prepare_offsets<HP_BASIS_UNIFORM, D, STREAM>(m, plan, ahead);
+        case HP_BASIS_TRIANGULAR: return prepare_offsets<HP_BASIS_TRIANGULAR, D, STREAM>(m, plan, ahead);
+        default: return prepare_offsets<HP_BASIS_GAUSSIAN, D, STREAM>(m, plan, ahead);
+    }
+}
+
+template <int D, class STREAM>
+static void displace_sample(const Map &m, uint32_t sample, int waiting, Ahead &ahead, Moments &moments) {
+    const float *weights = m.row(ROW_WEIGHTS + waiting);
+    float *positions[3];
+    for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * waiting + a);
+    switch (m.call->basis) {
+        case HP_BASIS_UNIFORM:
+            return displace<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, ahead, moments);
+        case HP_BASIS_TRIANGULAR:
+            return displace<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, ahead, moments);
+        default: return displace<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, ahead, moments);
+    }
 }
 
 // Weights of a sample, into the room for the sample that is number `waiting` of its group, and its moments.
 template <int D, class STREAM>
-static Moments draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes) {
+static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes, Ahead &ahead,
+                        Moments &moments) {
     float *weights = m.row(ROW_WEIGHTS + waiting);
-    if (!plan.is_displaced && !plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights);
-    Moments moments = weigh_sample<0, STREAM>(m, sample, weights);
-    if (plan.by_axes) {
-        locate_by_axes<D, STREAM>(m, sample, axes, weights, moments);
-        return moments;
-    }
-    float *positions[3];
-    for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * waiting + a);
-    displace_sample<D, STREAM>(m, sample, weights, positions, moments);
-    return moments;
+    moments = Moments{};
+    if (!plan.is_displaced && !plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead.weights, moments);
+    weigh_sample<0, STREAM>(m, sample, weights, ahead.weights, moments);
+    if (plan.by_axes) return locate_by_axes<D, STREAM>(m, sample, axes, weights, ahead, moments);
+    displace_sample<D, STREAM>(m, sample, waiting, ahead, moments);
 }
 
 // What the samples' points give beside the gradient of the logits.
@@ -139,27 +160,30 @@ static void run_map(Map &m) {
     if (!prepare(m)) return fail_map(m);
     if (m.call->points && !m.task->centers) center_cloud<D>(m);
     const Plan plan(m);
-    prepare_noise<D, STREAM>(m, plan);
+    Ahead ahead;
+    prepare_noise<D, STREAM>(m, plan, ahead);
     if (plan.needs_gradient) std::memset(m.row(ROW_GRADIENT), 0, m.task->row * sizeof(float));
     Axes axes;
     if (plan.by_axes) axes.arrange(*m.call, m.row(ROW_AXES));
+    Moments moments[GROUP];
     Slope slopes[GROUP];
     Totals totals;
-    int waiting = 0;
-    for (int64_t s = 0; s < m.call->num_samples; ++s) {
-        const Moments moments = draw_sample<D, STREAM>(m, plan, (uint32_t)s, waiting, axes);
-        slopes[waiting] = totals.add(m, s, moments);
-        if (!plan.needs_gradient) continue;
-        if (plan.by_axes) {
-            add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0]);
-        } else if (plan.group == 1) {
-            add_group<D, 1>(m, 0, slopes, plan.is_displaced);
-        } else if (++waiting == GROUP) {
-            add_group<D, GROUP>(m, 0, slopes, plan.is_displaced);
-            waiting = 0;
+    for (int64_t first = 0; first < m.call->num_samples; first += plan.group) {
+        const int64_t left = m.call->num_samples - first;
+        const int count = left < plan.group ? (int)left : plan.group;
+        for (int s = 0; s < count; ++s) draw_sample<D, STREAM>(m, plan, (uint32_t)(first + s), s, axes, ahead, moments[s]);
+        for (int s = 0; s < count; ++s) {
+            if (!plan.by_axes) moments[s].template settle<D>();
+            slopes[s] = totals.add(m, first + s, moments[s]);
         }
+        if (!plan.needs_gradient) continue;
+        if (plan.by_axes)
+            add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0]);
+        else if (count == GROUP)
+            add_group<D, GROUP>(m, 0, slopes, plan.is_displaced);
+        else
+            for (int s = 0; s < count; ++s) add_group<D, 1>(m, s, slopes, plan.is_displaced);
     }
-    for (int s = 0; s < waiting; ++s) add_group<D, 1>(m, s, slopes, plan.is_displaced);
     totals.write(m);
 }
 
@@ -186,10 +210,7 @@ static Power power_of(double temperature) {
 
 void HP_WORKER(HP_ISA)(Task &task, float *room) {
     using namespace HP_ISA;
-    Map m{};
-    m.task = &task;
-    m.call = task.call;
-    m.room = Rows{room, task.row};
+    Map m{&task, task.call, Rows{room, task.row}, Keys(task.call->seed)};
     m.power = power_of(task.call->temperature);
     m.exponent = (float)(1 / task.call->temperature);
     for (int a = 0; a < 3; ++a) {

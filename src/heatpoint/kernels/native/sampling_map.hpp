@@ -6,6 +6,7 @@ struct Map {
     Task *task;
     hp_sampling *call;
     Rows room;
+    Keys keys;
     int64_t index;
     const float *centers[3];
     double middle[3];
@@ -15,24 +16,43 @@ struct Map {
     float *row(int number) const { return room.row(number); }
 };
 
-// Weighted sums over the cells.
+// Weighted sums over the cells: doubles, and lanes that are still to be summed. That takes many dependent steps, so it is left
+// until the next samples' work can go on beside it.
 struct Moments {
     double weight, position[3];
+    vf lanes[4];
+
+    template <int D>
+    void settle() {
+        weight += total(lanes[0]);
+        for (int a = 0; a < D; ++a) position[a] += total(lanes[1 + a]);
+    }
 };
+
+constexpr int64_t FLUSHED = 8 * BLOCK;  // quads between two flushes
 
 // Sums of a few thousand floats, then doubles.
 template <int D>
 struct Sums {
     vf weight{}, position[D + 1]{};
 
-    void flush(Moments &into) {
+    // After the W quads from `quad` on.
+    inline HP_INLINE void flush_at_times(int64_t quad, Moments &into) {
+        if ((quad + W) % FLUSHED) return;
         into.weight += total(weight);
         for (int a = 0; a < D; ++a) into.position[a] += total(position[a]);
         *this = Sums{};
     }
-};
 
-constexpr int64_t FLUSH = 32 * BLOCK;
+    void leave(Moments &into) const {
+        into.lanes[0] = weight;
+        leave_positions(into);
+    }
+
+    void leave_positions(Moments &into) const {
+        for (int a = 0; a < D; ++a) into.lanes[1 + a] = position[a];
+    }
+};
 
 // Base weights p^(1/τ) or p, 1 in the largest cell; false if the map has none: result NaN.
 static bool prepare(const Map &m) {

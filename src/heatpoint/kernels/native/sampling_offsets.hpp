@@ -26,92 +26,114 @@ static inline vf centered(vu word) {
 }
 
 template <int BASIS>
-static inline __attribute__((always_inline)) vf displaced(vf centered) {
+static inline HP_INLINE vf displaced(vf centered) {
     if (BASIS == HP_BASIS_UNIFORM) return 0.5f * centered;
     const vi sign = (vi)centered & (int32_t)0x80000000;
     const vf size = (vf)((vi)centered ^ sign);
     return (vf)((vi)(1.0f - square_root(1.0f - size)) | sign);
 }
 
-// Offsets in cells, or standard normals, from the streams after the first.
-template <class STREAM>
-struct Displacements {
-    STREAM first, second, third, fourth;
+// Standard normals in pairs, by Box and Muller's transform of a word and half a turn's share in [−1, 1].
+static inline HP_INLINE void normals(vu word, vf turn, vf &x, vf &y) {
+    const vf radius = square_root(1.3862943649291992f * exponentials<false>(word));
+    vf sine, cosine;
+    sine_cosine(turn, sine, cosine);
+    x = radius * cosine;
+    y = radius * sine;
+}
 
-    Displacements(const Map &m, uint32_t sample)
-        : first(m, sample, 1), second(m, sample, 2), third(m, sample, 3), fourth(m, sample, 4) {}
+// Two blocks of cells share a word, 16 bits each: quad q and quad q + 16 that of quad q / 32 · 16 + q mod 16.
+struct Halves {
+    vu kept[16 / W][4];
 
-    struct Words {
-        vu stream[4][4];
-    };
+    template <class STREAM>
+    inline HP_INLINE void words(const STREAM &stream, uint32_t quad, vu out[4]) {
+        vu *own = kept[quad % 16 / W];
+        if (quad & 16)
+            for (int k = 0; k < 4; ++k) own[k] <<= 16;
+        else
+            stream.words(quad / 32 * 16 + quad % 16, own);
+        for (int k = 0; k < 4; ++k) out[k] = own[k];
+    }
+};
 
-    template <int BASIS, int D>
-    inline __attribute__((always_inline)) void words(uint32_t quad, Words &out) const {
-        constexpr bool is_gaussian = BASIS == HP_BASIS_GAUSSIAN;
-        first.words(quad, out.stream[0]);
-        if (is_gaussian || D > 2) second.words(quad, out.stream[1]);
-        if (is_gaussian && D > 2) {
-            third.words(quad, out.stream[2]);
-            fourth.words(quad, out.stream[3]);
-        }
+// Words that are made before they are needed: those of the next sample's first quads.
+struct Ahead {
+    Words weights, offsets;
+    Halves halves;
+};
+
+// Offsets of a sample, in cells or as standard normals, from streams 1 and 2.
+template <int BASIS, int D, class STREAM>
+struct Offsets {
+    static constexpr bool IS_GAUSSIAN = BASIS == HP_BASIS_GAUSSIAN;
+    STREAM first, second;
+
+    Offsets(const Map &m, uint32_t sample) : first(m, sample, 1), second(m, sample, 2) {}
+
+    inline HP_INLINE void words(uint32_t quad, Words &out, Halves &halves) const {
+        if (!IS_GAUSSIAN && D == 1) return halves.words(first, quad, out.of[0]);
+        first.words(quad, out.of[0]);
+        if (IS_GAUSSIAN && D > 1) second.words(quad, out.of[1]);
+        if (!IS_GAUSSIAN && D == 3) halves.words(second, quad, out.of[1]);
     }
 
-    // Offsets in cells, standard normals for the Gaussian: x, y and z of 4 W cells. Two axes share a word, 16 bits each, or two
-    // words by Box and Muller's transform.
-    template <int BASIS, int D>
-    static inline __attribute__((always_inline)) void offsets(const Words &words, vf offset[3][4]) {
-        if (BASIS == HP_BASIS_GAUSSIAN) {
-            normals<(D > 1)>(words.stream[0], words.stream[1], offset[0], offset[1]);
-            if (D > 2) normals<false>(words.stream[2], words.stream[3], offset[2], offset[2]);
-            return;
-        }
+    // x, y and z of the 4 W cells to which the words belong.
+    static inline HP_INLINE void make(const Words &words, vf offset[3][4]) {
+        const vu *a = words.of[0], *b = words.of[1];
+        if (IS_GAUSSIAN) return make_normals(a, b, offset);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
-            offset[0][k] = displaced<BASIS>(centered(words.stream[0][k]));
-            if (D > 1) offset[1][k] = displaced<BASIS>(centered(words.stream[0][k] << 16));
-            if (D > 2) offset[2][k] = displaced<BASIS>(centered(words.stream[1][k]));
+            offset[0][k] = displaced<BASIS>(centered(a[k]));
+            if (D > 1) offset[1][k] = displaced<BASIS>(centered(a[k] << 16));
+            if (D > 2) offset[2][k] = displaced<BASIS>(centered(b[k]));
         }
     }
 
   private:
-    template <bool is_both>
-    static inline __attribute__((always_inline)) void normals(const vu *a, const vu *b, vf *x, vf *y) {
+    // A pair of normals needs a word for the radius, of which 9 bits are left over, and at least 16 bits for the angle.
+    static inline HP_INLINE void make_normals(const vu *a, const vu *b, vf offset[3][4]) {
+        if (D == 1) {
+#pragma GCC unroll 2
+            for (int k = 0; k < 2; ++k) normals(a[k], centered(a[2 + k]), offset[0][2 * k], offset[0][2 * k + 1]);
+            return;
+        }
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
-            const vf radius = square_root(1.3862943649291992f * exponentials<false>(a[k]));
-            vf sine, cosine;
-            sine_cosine(__builtin_convertvector((vi)b[k] >> 8, vf) * 0x1p-23f, sine, cosine);
-            x[k] = radius * cosine;
-            if (is_both) y[k] = radius * sine;
+            const vu angle = D == 2 ? b[k] : k % 2 ? b[2 + k / 2] << 16 : b[2 + k / 2];
+            normals(a[k], centered(angle), offset[0][k], offset[1][k]);
+        }
+        if (D < 3) return;
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; ++k) {
+            const vu left_over = (a[2 * k] & 511) << 9 | (a[2 * k + 1] & 511);
+            const vf turn = __builtin_convertvector((vi)left_over, vf) * 0x1p-17f - (1.0f - 0x1p-18f);
+            normals(b[k], turn, offset[2][2 * k], offset[2][2 * k + 1]);
         }
     }
 };
 
 // Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights.
 template <int BASIS, int D, class STREAM>
-static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Moments &moments) {
-    const Displacements<STREAM> displacements(m, sample);
+static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Ahead &ahead,
+                     Moments &moments) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
     float unit[3];
     for (int a = 0; a < D; ++a) {
         const double stride = m.call->points ? 1.0 : m.call->strides[a];
         unit[a] = (float)(BASIS == HP_BASIS_GAUSSIAN ? stride * m.call->sigma : stride);
-        moments.position[a] = 0;
     }
-    const double weight = moments.weight;
     Sums<D> sums;
-    typename Displacements<STREAM>::Words words;
-    displacements.template words<BASIS, D>(0, words);
-    for (int64_t start = 0; start < m.task->row; start += FLUSH) {
-        const int64_t end = start + FLUSH < m.task->row ? start + FLUSH : m.task->row;
-        for (int64_t quad = start / 4; quad < end / 4; quad += W) {
-            const int64_t first = quad / 16 * BLOCK + quad % 16;
-            typename Displacements<STREAM>::Words next;
-            displacements.template words<BASIS, D>((uint32_t)(quad + W), next);
+    overlapped(
+        m.task->row / 4, ahead.offsets,
+        [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, ahead.halves); },
+        [&](Words &words) HP_INLINE { after.words(0, words, ahead.halves); },
+        [&](int64_t quad, const Words &words) HP_INLINE {
             vf offset[3][4];
-            Displacements<STREAM>::template offsets<BASIS, D>(words, offset);
+            Offsets<BASIS, D, STREAM>::make(words, offset);
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
-                const int64_t i = first + 16 * k;
+                const int64_t i = first_cell(quad) + 16 * k;
                 const vf w = load(weights + i);
 #pragma GCC unroll 3
                 for (int a = 0; a < D; ++a) {
@@ -120,18 +142,7 @@ static void displace(const Map &m, uint32_t sample, const float *weights, float 
                     sums.position[a] += w * position;
                 }
             }
-            words = next;
-        }
-        sums.flush(moments);
-    }
-    moments.weight = weight;
-}
-
-template <int D, class STREAM>
-static void displace_sample(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Moments &moments) {
-    switch (m.call->basis) {
-        case HP_BASIS_UNIFORM: return displace<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, moments);
-        case HP_BASIS_TRIANGULAR: return displace<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, moments);
-        default: return displace<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, moments);
-    }
+            sums.flush_at_times(quad, moments);
+        });
+    sums.leave_positions(moments);
 }
