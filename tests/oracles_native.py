@@ -83,7 +83,9 @@ def offsets(
     else:
         angles = np.stack([half(b[..., 2:, :] >> np.uint64(16)), half(b[..., 2:, :])], axis=-2)
         drawn = list(pairs(a, angles.reshape(a.shape)))
-        left_over = ((a[..., ::2, :] % np.uint64(512)) * np.uint64(512) + a[..., 1::2, :] % np.uint64(512)).astype(float)
+        left_over = ((a[..., ::2, :] % np.uint64(512)) * np.uint64(512) + a[..., 1::2, :] % np.uint64(512)).astype(
+            float
+        )
         even, odd = pairs(b[..., :2, :], (2 * left_over + 1) * 2.0**-19)
         drawn.append(np.stack([even, odd], axis=-2))
     return [axis.reshape(num_samples, num_maps, -1)[..., :num] for axis in drawn]

@@ -16,9 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint.basis import make_basis
-from heatpoint.kernels import shared
+from heatpoint.kernels import _shared_draws
 from heatpoint.kernels._library import library
-from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
+from heatpoint.kernels._shared_draws import Draw, make_draw, plain_samples
+from heatpoint.kernels.shared import product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
 from pages import ROOT
@@ -81,11 +82,11 @@ def some_maps(support: Support, *, batch: tuple[int, ...] = BATCH, seed: int = 1
 
 @pytest.mark.parametrize(("name", "basis", "formula"), CASES)
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.3])
-@pytest.mark.parametrize("block", [shared.BLOCK, (1, 40)])
+@pytest.mark.parametrize("block", [_shared_draws.BLOCK, (1, 40)])
 def test_products_of_matrices_equal_the_plain_form(
     name: str, basis: Any, formula: str, temperature: float, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "BLOCK", block)
+    monkeypatch.setattr(_shared_draws, "BLOCK", block)
     support = SUPPORTS[name]
     logits, target = some_maps(support)
     given = {"basis": basis, "formula": formula, "temperature": temperature}
@@ -143,7 +144,7 @@ def test_float32_has_the_digits_of_float64_with_the_same_draws(temperature: floa
     (gradient,) = torch.autograd.grad(error.sum(), logits)
     ((_, uniform, raw),) = list(draw_of(grid, temperature=temperature, num_samples=9).blocks(1, logits.detach()))
     exact = logits.detach().double().requires_grad_()
-    samples = shared._plain_block(
+    samples = _shared_draws._plain_block(
         draw, grid, exact.log_softmax(-1)[None], uniform.double(), [axis.double() for axis in raw]
     )
     wanted = (samples[:, 0] - target.double()).abs().sum(dim=-1).mean(dim=0)
@@ -363,7 +364,9 @@ def test_a_localizer_shares_by_option() -> None:
         results.append((loss, *torch.autograd.grad(loss, logits)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-    with pytest.raises(ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'some'"):
+    with pytest.raises(
+        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'some'"
+    ):
         make_localizer("sampling_argmax", Grid((5, 6)), noise="some")
 
 

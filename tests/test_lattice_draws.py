@@ -1,4 +1,4 @@
-"""Noise that is a lattice over the samples: each sample's own law, what hangs together and what does not, and what it is good for."""
+"""Noise that is a lattice over the samples: the law of each sample, what hangs together and what does not, and what it saves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_order_is_the_next_prime() -> None:
 def test_each_sample_alone_is_uniform_and_its_cells_are_independent(form: str, num_samples: int) -> None:
     # Seeds are fixed, so these pass always; for a new seed each fails once in a thousand.
     drawn = uniforms(form, num_samples=num_samples, num_maps=40, cells=2000).double().numpy()
-    assert 0 < drawn.min()
+    assert drawn.min() > 0
     assert drawn.max() < 1
     for number in {0, 1 % num_samples, num_samples - 1}:
         counts = np.histogram(drawn[number], bins=512, range=(0, 1))[0]

@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from heatpoint._checks import check_real, message, one_of
 from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
 from heatpoint._lattice_draws import LatticeChunk, lattice_chunks
 from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
-from heatpoint.basis import Basis, check_basis_on_points, make_basis
+from heatpoint._sampling_arguments import FORMULAS as FORMULAS
+from heatpoint._sampling_arguments import check_choices, checked_basis, shared_draw
+from heatpoint.basis import Basis
 from heatpoint.kernels import choose
 from heatpoint.kernels._native import RECORDED, SHARED, sampled_points, why_not
-from heatpoint.kernels.shared import INDEPENDENT, SHARINGS, Draw, Sharing, make_draw, plain_samples, product_samples
+from heatpoint.kernels._shared_draws import INDEPENDENT, Sharing, plain_samples
+from heatpoint.kernels.shared import product_samples
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
-from heatpoint.support import Grid, Points, Support, check_support
+from heatpoint.support import Grid, Support, check_support
 
 __all__ = ["Noise", "gumbel_max", "gumbel_softmax", "sampling_argmax"]
 __all__ += ["Constant", "Exponential", "Linear", "Released2D", "Released3D", "Schedule", "make_schedule"]
 
-FORMULAS: tuple[Formula, ...] = ("paper", "released")
-MEMORY = ("normal", "low")
 Chunk = FreshChunk | RecordedChunk | LatticeChunk
 
 
@@ -112,7 +112,7 @@ def gumbel_softmax(
     """
     function = "gumbel_softmax"
     check_support(function, support)
-    _check_choices(function, temperature, formula, "normal")
+    check_choices(function, temperature, formula, "normal")
     log_p = log_probabilities(function, support.flatten(function, logits))
     shapes = Shapes(tuple(log_p.shape[:-1]), support, None, True)
     weights = [
@@ -233,7 +233,7 @@ def samples_of(
         form = choose(function, {"native": SHARED, "gemm": shared.obstacle()})
         return (product_samples if form == "gemm" else plain_samples)(shared, promote(grid.flatten(function, logits)))
     is_lattice, noise = noise == "lattice", None if isinstance(noise, str) else noise
-    shape_of = _checked_basis(function, basis, grid, formula)
+    shape_of = checked_basis(function, basis, grid, formula)
     flat = grid.flatten(function, logits)
     given: dict[str, Any] = {"basis": shape_of, "formula": formula, "temperature": temperature}
     obstacle = why_not(flat, grid, **given, sign_gradient=sign_gradient) if noise is None else RECORDED
@@ -262,58 +262,3 @@ def samples_of(
         for chunk in parts
     ]
     return torch.cat(samples)
-
-
-def shared_draw(
-    function: str,
-    logits: Tensor,
-    grid: Support,
-    *,
-    basis: str | Basis | Mapping[str, Any] | None,
-    num_samples: int | None,
-    temperature: float,
-    formula: Formula,
-    generator: torch.Generator | None,
-    noise: Noise | Sharing | None,
-    sign_gradient: bool,
-    memory: str,
-) -> Draw | None:
-    """Checks what `sampling_argmax` is given; what is drawn for maps that share it, None where none do."""
-    check_support(function, grid)
-    _check_choices(function, temperature, formula, memory)
-    shape_of = _checked_basis(function, basis, grid, formula)
-    if isinstance(noise, str):
-        one_of(function, "noise", noise, SHARINGS)
-    if not isinstance(noise, str) or noise in ("independent", "lattice"):
-        return None
-    return make_draw(
-        function,
-        grid,
-        basis=shape_of,
-        formula=formula,
-        temperature=temperature,
-        num_samples=num_samples,
-        sharing=noise,
-        sign_gradient=sign_gradient,
-        generator=generator,
-        device=logits.device,
-    )
-
-
-def _checked_basis(
-    function: str, basis: str | Basis | Mapping[str, Any] | None, grid: Support, formula: Formula
-) -> Basis | None:
-    made = None if basis is None else make_basis(basis, function=function)
-    if isinstance(grid, Points):
-        if formula == "released":
-            remedy = "Unordered points have no axes to take marginals along."
-            raise ValueError(message(function, "formula", "be 'paper' on Points", repr(formula), remedy))
-        return None if made is None else check_basis_on_points(function, made)
-    return made
-
-
-def _check_choices(function: str, temperature: float, formula: str, memory: str) -> None:
-    one_of(function, "formula", formula, FORMULAS)
-    one_of(function, "memory", memory, MEMORY)
-    remedy = "It divides; towards 0 the draws become exact (formula 'paper')."
-    check_real(function, "temperature", temperature, "be a finite number greater than 0", above=0, remedy=remedy)

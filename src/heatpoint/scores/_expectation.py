@@ -11,14 +11,16 @@ from torch import Tensor
 from heatpoint._checks import message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
+from heatpoint._sampling_arguments import shared_draw
 from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
 from heatpoint.kernels._native import RECORDED, SHARED, why_not
 from heatpoint.kernels._native import expected_error as native_error
-from heatpoint.kernels.shared import INDEPENDENT, Draw, Sharing, product_error
-from heatpoint.sampling import Noise, samples_of, shared_draw
+from heatpoint.kernels._shared_draws import INDEPENDENT, Draw, Sharing
+from heatpoint.kernels.shared import product_error
+from heatpoint.sampling import Noise, samples_of
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
 
