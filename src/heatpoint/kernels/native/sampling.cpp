@@ -127,11 +127,11 @@ extern "C" int32_t hp_best_isa(void) {
 
 extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     call->num_forbidden = call->num_undefined = 0;
+    if (call->num_maps == 0) return HP_OK;  // whose arrays may be null
     if (!is_sound(*call)) return HP_BAD_ARGUMENT;
     const int32_t best = hp_best_isa(), isa = call->isa == HP_ISA_AUTO ? best : call->isa;
     const Worker work = isa <= best ? worker_of(isa) : nullptr;
     if (!work) return HP_NO_ISA;
-    if (call->num_maps == 0) return HP_OK;
 
     Task task{};
     task.call = call;
