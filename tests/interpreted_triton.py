@@ -362,9 +362,9 @@ OBSTACLES = {
 def test_obstacles(reason: str) -> None:
     call = {"logits": torch.zeros(67), "support": GRIDS["1D"], "basis": None, "formula": "paper"}
     call |= {"temperature": 1.0, "sign_gradient": False}
-    assert _triton.obstacle(**{**call, **OBSTACLES[reason]}) == reason
+    assert _triton.why_not(**{**call, **OBSTACLES[reason]}) == reason
     with kernels.use("auto"):
-        assert _triton.obstacle(**{**call, **OBSTACLES[reason]}) == "the logits are on cpu"
+        assert _triton.why_not(**{**call, **OBSTACLES[reason]}) == "the logits are on cpu"
 
 
 @pytest.mark.parametrize("is_split", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -26,8 +26,15 @@ def philox(counter: tuple[NDArray[np.uint64], ...], seed: int, rounds: int) -> l
     return [c0, c1, c2, c3]
 
 
-def words(num_cells: int, *, seed: int, num_samples: int, num_maps: int, stream: int) -> NDArray[np.uint64]:
-    """(S, M, cells): cell 64 b + 16 k + l has word k of quad 16 b + l."""
+def words(
+    num_cells: int, *, seed: int, num_samples: int, num_maps: int, stream: int, order: int = 0
+) -> NDArray[np.uint64]:
+    """(S, M, cells): cell 64 b + 16 k + l has word k of quad 16 b + l. With an order, a lattice over the samples."""
+    if order:
+        base, step = words(num_cells, seed=seed, num_samples=2, num_maps=num_maps, stream=stream)
+        number = 1 + (step * np.uint64(order - 1) >> np.uint64(32))
+        steps = np.array([[(2**33 * int(j) + order) // (2 * order) for j in row] for row in number], dtype=np.uint64)
+        return (base + np.arange(num_samples, dtype=np.uint64)[:, None, None] * steps) & LOW
     blocks = -(-num_cells // 64)
     quad = np.arange(16 * blocks, dtype=np.uint64)
     sample = np.arange(num_samples, dtype=np.uint64)[:, None, None]
@@ -42,34 +49,61 @@ def uniforms(word: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def offsets(
-    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int
+    num: int, basis: Basis, ndim: int, *, seed: int, num_samples: int, num_maps: int, order: int = 0
 ) -> list[NDArray[np.float64]]:
     """Raw draws (S, M, num) per axis: uniforms, or standard normals for a Gaussian."""
 
-    def stream(number: int) -> NDArray[np.uint64]:
-        return words(num, seed=seed, num_samples=num_samples, num_maps=num_maps, stream=number)
+    blocks = -(-num // 64)
+    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps, "order": order}
+    first, second = (words(64 * blocks, **sizes, stream=number) for number in (1, 2))
 
     def half(word: NDArray[np.uint64]) -> NDArray[np.float64]:
         signed = word.astype(np.uint16).astype(np.int16).astype(np.float64)
         return (2 * signed + 1) * 2.0**-17 + 0.5
 
+    def split(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+        # Blocks 2 b and 2 b + 1 have the upper and the lower halves of the words of block b.
+        parts = word.reshape(num_samples, num_maps, blocks, 64)
+        both = np.stack([half(parts >> np.uint64(16)), half(parts)], axis=3)
+        return both.reshape(num_samples, num_maps, -1)[..., : 64 * blocks]
+
+    def pairs(word: NDArray[np.uint64], turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        radius, angle = np.sqrt(-2 * np.log(uniforms(word))), np.pi * (2 * turn - 1)
+        return radius * np.cos(angle), radius * np.sin(angle)
+
     if not isinstance(basis, Gaussian):
-        first, second = stream(1), stream(2)
-        return [half(first >> np.uint64(16)), half(first), half(second >> np.uint64(16))][:ndim]
-    drawn = []
-    for pair in (1, 3):
-        radius = np.sqrt(-2 * np.log(uniforms(stream(pair))))
-        turn = 2 * np.pi * (stream(pair + 1).astype(np.uint32).astype(np.int32) >> 8) * 2.0**-24
-        drawn += [radius * np.cos(turn), radius * np.sin(turn)]
-    return drawn[:ndim]
+        high, low = half(first >> np.uint64(16)), half(first)
+        return [axis[..., :num] for axis in ([split(first)], [high, low], [high, low, split(second)])[ndim - 1]]
+    a, b = (word.reshape(num_samples, num_maps, blocks, 4, 16) for word in (first, second))
+    if ndim == 1:
+        even, odd = pairs(a[..., :2, :], half(a[..., 2:, :] >> np.uint64(16)))
+        drawn = [np.stack([even, odd], axis=-2)]
+    elif ndim == 2:
+        drawn = list(pairs(a, half(b >> np.uint64(16))))
+    else:
+        angles = np.stack([half(b[..., 2:, :] >> np.uint64(16)), half(b[..., 2:, :])], axis=-2)
+        drawn = list(pairs(a, angles.reshape(a.shape)))
+        left_over = ((a[..., ::2, :] % np.uint64(512)) * np.uint64(512) + a[..., 1::2, :] % np.uint64(512)).astype(
+            float
+        )
+        even, odd = pairs(b[..., :2, :], (2 * left_over + 1) * 2.0**-19)
+        drawn.append(np.stack([even, odd], axis=-2))
+    return [axis.reshape(num_samples, num_maps, -1)[..., :num] for axis in drawn]
 
 
 def noise(
-    support: Support, batch: tuple[int, ...], *, basis: Basis | None, per_cell: bool, seed: int, num_samples: int
+    support: Support,
+    batch: tuple[int, ...],
+    *,
+    basis: Basis | None,
+    per_cell: bool,
+    seed: int,
+    num_samples: int,
+    order: int = 0,
 ) -> Noise:
     """What the kernel draws for maps (*batch, cells), in float64."""
     num_maps = int(np.prod(batch))
-    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps}
+    sizes = {"seed": seed, "num_samples": num_samples, "num_maps": num_maps, "order": order}
     gumbel = torch.from_numpy(uniforms(words(support.num_cells, **sizes, stream=0)))
     gumbel = gumbel.reshape(num_samples, *batch, *support.shape)
     if basis is None:

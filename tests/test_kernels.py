@@ -16,9 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint.basis import make_basis
-from heatpoint.kernels import _triton, shared
+from heatpoint.kernels import _shared_draws, _triton
 from heatpoint.kernels._library import library
-from heatpoint.kernels.shared import Draw, make_draw, plain_samples, product_error, product_samples
+from heatpoint.kernels._shared_draws import Draw, make_draw, plain_samples
+from heatpoint.kernels.shared import product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
 from pages import ROOT
@@ -81,11 +82,11 @@ def some_maps(support: Support, *, batch: tuple[int, ...] = BATCH, seed: int = 1
 
 @pytest.mark.parametrize(("name", "basis", "formula"), CASES)
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.3])
-@pytest.mark.parametrize("block", [shared.BLOCK, (1, 40)])
+@pytest.mark.parametrize("block", [_shared_draws.BLOCK, (1, 40)])
 def test_products_of_matrices_equal_the_plain_form(
     name: str, basis: Any, formula: str, temperature: float, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "BLOCK", block)
+    monkeypatch.setattr(_shared_draws, "BLOCK", block)
     support = SUPPORTS[name]
     logits, target = some_maps(support)
     given = {"basis": basis, "formula": formula, "temperature": temperature}
@@ -143,7 +144,7 @@ def test_float32_has_the_digits_of_float64_with_the_same_draws(temperature: floa
     (gradient,) = torch.autograd.grad(error.sum(), logits)
     ((_, uniform, raw),) = list(draw_of(grid, temperature=temperature, num_samples=9).blocks(1, logits.detach()))
     exact = logits.detach().double().requires_grad_()
-    samples = shared._plain_block(
+    samples = _shared_draws._plain_block(
         draw, grid, exact.log_softmax(-1)[None], uniform.double(), [axis.double() for axis in raw]
     )
     wanted = (samples[:, 0] - target.double()).abs().sum(dim=-1).mean(dim=0)
@@ -327,7 +328,7 @@ def test_maps_on_different_clouds_cannot_share() -> None:
     with pytest.raises(ValueError, match="sampling_argmax: Points must have the same coordinates for maps that share"):
         sampling_argmax(torch.zeros(2, 4, 11), two, basis=GAUSSIAN, noise="image")
     with pytest.raises(
-        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, got 'imgae'"
+        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'imgae'"
     ):
         sampling_argmax(torch.zeros(2, 6), Grid((6,)), noise="imgae")  # type: ignore[arg-type]
 
@@ -365,7 +366,9 @@ def test_a_localizer_shares_by_option() -> None:
         results.append((loss, *torch.autograd.grad(loss, logits)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-    with pytest.raises(ValueError, match="sampling_argmax: noise must be one of batch, image, independent, got 'some'"):
+    with pytest.raises(
+        ValueError, match="sampling_argmax: noise must be one of batch, image, independent, lattice, got 'some'"
+    ):
         make_localizer("sampling_argmax", Grid((5, 6)), noise="some")
 
 
@@ -423,3 +426,29 @@ def test_independent_draws_take_the_native_kernel() -> None:
     double = logits.detach().double().unflatten(-1, grid.shape)
     with kernels.use("native"), pytest.raises(ValueError, match=rule + "the logits are float64"):
         expected_error(double, grid, target, num_samples=2)
+
+
+@pytest.mark.skipif(bool(library().reason), reason=library().reason)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_samples_take_the_native_kernel(dtype: torch.dtype) -> None:
+    grid = Grid((9, 7), stride=4.0)
+    maps = some_maps(grid, batch=(2, 3))[0].detach().to(dtype).unflatten(-1, grid.shape).requires_grad_()
+
+    def samples(form: str, seed: int = 0, **given: Any) -> Tensor:
+        with kernels.use(form):
+            generator = torch.Generator().manual_seed(seed)
+            return sampling_argmax(maps, grid, num_samples=3000, generator=generator, **given)
+
+    chosen = samples("auto")
+    assert chosen.dtype == torch.float32
+    assert torch.equal(chosen, samples("native"))
+    assert torch.equal(chosen, samples("auto", memory="low"))
+    assert not torch.equal(chosen, samples("auto", seed=1))
+    plain = samples("torch")
+    for image, point, axis in itertools.product(range(2), range(3), range(2)):
+        both = [drawn[:, image, point, axis].detach().numpy() for drawn in (chosen, plain)]
+        assert stats.ks_2samp(*both).pvalue > 1e-3
+    ours, theirs = (torch.autograd.grad(drawn.square().mean(), maps)[0].float() for drawn in (chosen, plain))
+    torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1 * float(theirs.abs().max()))
+    with pytest.raises(ValueError, match="sampling_argmax: kernels must be able to compute this call, got 'native': "):
+        samples("native", noise="image")

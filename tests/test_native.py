@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from heatpoint import scores
+from heatpoint import kernels, scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
-from heatpoint.kernels import _library, _native
+from heatpoint.kernels import _library, _native, _replayed
+from heatpoint.kernels._call import Law, Sampled, sample
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
 from oracles_native import noise, philox, uniforms, words
@@ -47,11 +48,18 @@ def targets(support: Support, batch: tuple[int, ...] = (2, 3)) -> torch.Tensor:
 
 
 def expected(
-    logits: torch.Tensor, support: Support, target: torch.Tensor, basis: Basis | None, formula: str, **options: object
+    logits: torch.Tensor,
+    support: Support,
+    target: torch.Tensor,
+    basis: Basis | None,
+    formula: str,
+    order: int = 0,
+    **options: object,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Loss, and gradients with respect to logits and target, of the torch form in float64."""
     batch = tuple(logits.shape[:-1])
-    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", seed=SEED, num_samples=SAMPLES)
+    sizes = {"seed": SEED, "num_samples": SAMPLES, "order": order}
+    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", **sizes)
     exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
     if isinstance(support, Points):
         support = Points(support.xyz.double())
@@ -62,13 +70,16 @@ def expected(
     return loss.detach(), exact.grad, place.grad
 
 
-def native(logits: torch.Tensor, support: Support, target: torch.Tensor, **options: object) -> _native.Sampled:
-    return _native.sample(
-        logits, support, seed=SEED, num_samples=SAMPLES, target=target, wants_gradient=True, **options
-    )
+def law(**options: object) -> Law:
+    return Law(**{"seed": SEED, "num_samples": SAMPLES, **options})  # type: ignore[arg-type]
 
 
-def assert_same(got: _native.Sampled, wanted: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def native(logits: torch.Tensor, support: Support, target: torch.Tensor, **options: object) -> Sampled:
+    drawn = {key: options.pop(key) for key in ("basis", "temperature", "formula", "order") if key in options}
+    return sample(logits, support, law(**drawn), target=target, wants_gradient=True, **options)  # type: ignore[arg-type]
+
+
+def assert_same(got: Sampled, wanted: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     for found, exact in zip((got.loss, got.logits_gradient, got.target_gradient), wanted, strict=True):
         assert float((found - exact).abs().max() / exact.abs().max()) < TOLERANCE
 
@@ -94,6 +105,20 @@ def test_bases(grid: str, basis: str, formula: str, instruction_set: str) -> Non
         logits, support, target, basis=BASES[basis], temperature=2.0, formula=formula, instruction_set=instruction_set
     )
     assert_same(got, expected(logits, support, target, BASES[basis], formula, temperature=2.0))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_noise_that_is_a_lattice_over_the_samples(grid: str, basis: str, instruction_set: str) -> None:
+    support = GRIDS[grid]
+    logits, target = maps(support), targets(support)
+    for formula, temperature, order in (("paper", 1.0, 5), ("released", 0.7, 7), ("paper", 0.2, 11)):
+        options = {"temperature": temperature, "order": order}
+        got = native(
+            logits, support, target, basis=BASES[basis], formula=formula, instruction_set=instruction_set, **options
+        )
+        assert_same(got, expected(logits, support, target, BASES[basis], formula, **options))
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2", "smooth_l1", "squared"])
@@ -130,17 +155,8 @@ def test_samples_and_their_gradient(formula: str) -> None:
     exact = logits.double().requires_grad_()
     points = sampling_argmax(exact.reshape(2, 3, 13, 37), support, basis=basis, noise=drawn, formula=formula)
     (points * slope).sum().backward()
-    got = _native.sample(
-        logits,
-        support,
-        seed=SEED,
-        num_samples=SAMPLES,
-        basis=basis,
-        formula=formula,
-        sample_gradient=slope,
-        wants_gradient=True,
-        wants_samples=True,
-    )
+    drawn = law(basis=basis, formula=formula)
+    got = sample(logits, support, drawn, sample_gradient=slope, wants_gradient=True, wants_samples=True)
     assert got.loss is None
     assert float((got.samples - points.detach()).abs().max()) < 2e-5
     assert float((got.logits_gradient - exact.grad).abs().max() / exact.grad.abs().max()) < TOLERANCE
@@ -194,22 +210,19 @@ def test_noise_is_uniform_and_independent() -> None:
 @pytest.mark.parametrize("basis", [Uniform(), Triangular(), Gaussian(sigma=1.5)])
 def test_offsets_follow_the_basis(basis: Basis) -> None:
     # A map of one cell has weight 1 in every sample: its samples are the cell's sub-samples.
-    samples = _native.sample(
-        torch.zeros(1000, 1), Grid((1, 1, 1), offset=0), seed=11, num_samples=200, basis=basis, wants_samples=True
-    ).samples
+    drawn = Law(11, 200, basis)
+    samples = sample(torch.zeros(1000, 1), Grid((1, 1, 1), offset=0), drawn, wants_samples=True).samples
     assert samples is not None
     for axis in range(3):
-        law = stats.kstest(samples[..., axis].double().ravel().numpy(), lambda e: basis.cdf(torch.as_tensor(e)).numpy())
-        assert law.pvalue > 1e-3
+        fit = stats.kstest(samples[..., axis].double().ravel().numpy(), lambda e: basis.cdf(torch.as_tensor(e)).numpy())
+        assert fit.pvalue > 1e-3
     assert np.abs(np.corrcoef(samples.reshape(-1, 3).T)[np.triu_indices(3, 1)]).max() < 3.3 / np.sqrt(200_000)
 
 
 def test_cold_draws_follow_the_map() -> None:
     probability = torch.tensor([0.1, 0.2, 0.0, 0.3, 0.4])
     grid, n = Grid((5,), offset=0), 40_000
-    cells = _native.sample(
-        probability.log()[None], grid, seed=5, num_samples=n, temperature=1e-6, wants_samples=True
-    ).samples
+    cells = sample(probability.log()[None], grid, Law(5, n, temperature=1e-6), wants_samples=True).samples
     assert cells is not None
     counts = torch.bincount(cells.flatten().round().long(), minlength=5)
     assert counts[2] == 0
@@ -271,20 +284,61 @@ def test_autograd_scales_the_gradients_of_each_map() -> None:
     seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator.clone_state()))
     loss = _native.expected_error(logits, support, target, num_samples=SAMPLES, basis=Uniform(), generator=generator)
     loss.backward(slope)
-    alone = _native.sample(
-        logits, support, seed=seed, num_samples=SAMPLES, target=target, basis=Uniform(), wants_gradient=True
-    )
+    alone = sample(logits, support, Law(seed, SAMPLES, Uniform()), target=target, wants_gradient=True)
     assert torch.equal(loss.detach(), alone.loss)
     assert torch.equal(logits.grad, alone.logits_gradient * slope[..., None])
     torch.testing.assert_close(target.grad, (alone.target_gradient * slope[..., None]).sum((0, 1)))
 
 
-def test_a_second_backward_pass_is_refused() -> None:
-    logits = torch.zeros(1, 5, requires_grad=True)
-    loss = _native.expected_error(logits, Grid((5,)), torch.ones(1, 1), num_samples=2)
-    (gradient,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="makes first derivatives only, got a second backward pass"):
-        (gradient.square().sum() + loss.sum()).backward()
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("order", [0, 5])
+def test_draws_made_again_in_torch_are_the_kernels(basis: str, ndim: int, order: int) -> None:
+    support, wanted = Grid((5, 7, 11)[:ndim]), BASES[basis]
+    for formula in ("paper", "released"):
+        per_cell = formula == "paper"
+        recorded = noise(support, (3,), basis=wanted, per_cell=per_cell, seed=SEED, num_samples=4, order=order)
+        drawn = law(basis=wanted, formula=formula, order=order)
+        (uniform,), raw = _replayed.draws(support, 3, torch.arange(1, 4), drawn)
+        assert torch.equal(uniform.double(), recorded.gumbel_uniform[1:].flatten(2))
+        for ours, theirs in zip(raw, recorded.offsets or [], strict=True):
+            # Normals are made in float32 here: of a large one the cosine's argument has a rounding of 2e-7.
+            torch.testing.assert_close(ours.double(), theirs[1:].flatten(2), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("support", [*GRIDS.values(), Points(torch.rand(19, 3, generator=torch.Generator()))])
+@pytest.mark.parametrize("formula", ["paper", "released"])
+def test_second_derivatives_are_those_of_the_torch_form_with_the_same_draws(support: Support, formula: str) -> None:
+    if isinstance(support, Points) and formula == "released":
+        return
+    basis = Gaussian(0.1) if isinstance(support, Points) else Triangular()
+    options = {"basis": basis, "formula": formula, "temperature": 0.8}
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(0)))
+    recorded = noise(support, (2,), basis=basis, per_cell=formula == "paper", seed=seed % 2**64, num_samples=SAMPLES)
+    slope = torch.randn(SAMPLES, 2, support.ndim, generator=torch.Generator().manual_seed(1))
+    along = torch.randn(2, *support.shape, generator=torch.Generator().manual_seed(2))
+
+    def twice(dtype: torch.dtype, form: str, **draws: object) -> list[torch.Tensor]:
+        logits = maps(support, (2,)).to(dtype).reshape(2, *support.shape).requires_grad_()
+        target = targets(support, (2,)).to(dtype).requires_grad_()
+        found = []
+        on = Points(support.xyz.to(dtype)) if isinstance(support, Points) else support
+        for name in ("samples", "error"):
+            generator = None if draws else torch.Generator().manual_seed(0)
+            given = {**options, "num_samples": SAMPLES, "generator": generator, **draws}
+            with kernels.use(form):
+                if name == "samples":
+                    value = (sampling_argmax(logits, on, **given) * slope.to(dtype)).square().sum()
+                else:
+                    value = scores.expected_error(logits, on, target, distance="squared", **given).square().sum()
+            (gradient,) = torch.autograd.grad(value, logits, create_graph=True)
+            inputs = (logits,) if name == "samples" else (logits, target)
+            found += [gradient, *torch.autograd.grad((gradient * along.to(dtype)).sum(), inputs)]
+        return [tensor.detach() for tensor in found]
+
+    for ours, exact in zip(twice(torch.float32, "native"), twice(torch.float64, "torch", noise=recorded), strict=True):
+        # Derivatives of the torch form in float32, through squares of squares: a few tens of roundings.
+        assert float((ours - exact).abs().max() / exact.abs().max()) < 2e-5
 
 
 def test_a_wholly_forbidden_map_is_an_error() -> None:
@@ -303,7 +357,9 @@ def test_a_nan_in_the_target_is_not_blamed_on_the_map() -> None:
 def test_what_needs_the_torch_form() -> None:
     def reason(logits: torch.Tensor, support: Support, **options: object) -> str:
         return _native.why_not(
-            logits, support, **{"basis": None, "formula": "paper", "sign_gradient": False, **options}
+            logits,
+            support,
+            **{"basis": None, "formula": "paper", "temperature": 1.0, "sign_gradient": False, **options},  # type: ignore[arg-type]
         )
 
     logits, grid = torch.zeros(5), Grid((5,))
@@ -312,6 +368,11 @@ def test_what_needs_the_torch_form() -> None:
     assert reason(logits, Grid((5,), cyclic=(0,))) == "an axis of the grid is cyclic"
     assert reason(logits, grid, sign_gradient=True) == "sign_gradient is asked for"
     assert reason(logits, Points(torch.zeros(5, 2, requires_grad=True))) == "the points need a gradient"
+    assert reason(logits, grid, temperature=1e-30) == ""
+    assert reason(logits, grid, temperature=9e-31) == "below a temperature of 1e-30 its gradient leaves float32"
+    seen: list[str] = []
+    torch.func.vmap(lambda row: (seen.append(reason(row, grid)), row)[1])(logits[None])
+    assert seen == ["torch traces or transforms the call"]
 
 
 def test_denormals_are_left_as_they_were() -> None:

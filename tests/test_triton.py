@@ -141,7 +141,7 @@ def assert_lines_are_seen_by_all(code: str) -> None:
 
 
 def test_the_cpu_is_an_obstacle() -> None:
-    found = _triton.obstacle(
+    found = _triton.why_not(
         torch.zeros(5), Grid((5,)), basis=None, formula="paper", temperature=1.0, sign_gradient=False
     )
     assert found == "the logits are on cpu"

@@ -109,9 +109,9 @@ def chunks(
     """The draws of all samples in order, chunk by chunk; how they are cut depends on the sizes alone."""
     if noise is not None:
         uniform, offsets = _checked_noise(function, noise, shapes, like)
-        num_samples = _checked_count(function, num_samples, uniform.shape[0])
+        num_samples = checked_count(function, num_samples, uniform.shape[0])
     else:
-        num_samples = _checked_count(function, num_samples, None)
+        num_samples = checked_count(function, num_samples, None)
         generator = generator if generator is not None else default_generator(like.device, function)
     size = max(1, CHUNK_CELLS // max(1, like.numel()))
     for start in range(0, num_samples, size):
@@ -141,7 +141,7 @@ def default_generator(device: torch.device, function: str = "sampling_argmax") -
     raise ValueError(message(function, "generator", "be given on this kind of device", None, remedy))
 
 
-def _checked_count(function: str, num_samples: int | None, recorded: int | None) -> int:
+def checked_count(function: str, num_samples: int | None, recorded: int | None) -> int:
     if num_samples is None:
         num_samples = 1 if recorded is None else recorded
     num_samples = check_whole(function, "num_samples", num_samples, "be at least 1", least=1)

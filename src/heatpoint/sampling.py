@@ -6,28 +6,30 @@ only, and not wholly even there. docs/sampling.md sets them side by side and mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from heatpoint._checks import check_real, message, one_of
 from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
+from heatpoint._lattice_draws import LatticeChunk, lattice_chunks
 from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
-from heatpoint.basis import Basis, check_basis_on_points, make_basis
-from heatpoint.kernels import choose
-from heatpoint.kernels.shared import INDEPENDENT, SHARINGS, Draw, Sharing, make_draw, plain_samples, product_samples
+from heatpoint._sampling_arguments import FORMULAS as FORMULAS
+from heatpoint._sampling_arguments import check_choices, checked_basis, shared_draw
+from heatpoint.basis import Basis
+from heatpoint.kernels import choose, fused
+from heatpoint.kernels._shared_draws import Sharing, plain_samples
+from heatpoint.kernels.shared import product_samples
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
-from heatpoint.support import Grid, Points, Support, check_support
+from heatpoint.support import Grid, Support, check_support
 
 __all__ = ["Noise", "gumbel_max", "gumbel_softmax", "sampling_argmax"]
 __all__ += ["Constant", "Exponential", "Linear", "Released2D", "Released3D", "Schedule", "make_schedule"]
 
-FORMULAS: tuple[Formula, ...] = ("paper", "released")
-MEMORY = ("normal", "low")
+Chunk = FreshChunk | RecordedChunk | LatticeChunk
 
 
 @torch.no_grad()
@@ -109,7 +111,7 @@ def gumbel_softmax(
     """
     function = "gumbel_softmax"
     check_support(function, support)
-    _check_choices(function, temperature, formula, "normal")
+    check_choices(function, temperature, formula, "normal")
     log_p = log_probabilities(function, support.flatten(function, logits))
     shapes = Shapes(tuple(log_p.shape[:-1]), support, None, True)
     weights = [
@@ -157,11 +159,12 @@ def sampling_argmax(
         temperature: τ, greater than 0.
         formula: "paper" or "released".
         generator: Source of the noise; None is the device's default generator. Same seed, same points, on the same device.
-        noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or who
-            shares fresh draws: "independent" (as None), nobody; "image", the maps along the last dimension of the batch, such
-            as the points of an image; "batch", all maps. The law of each map's samples is the same, and a loss that sums over
-            maps has the same expectation and gradient in the mean; maps that share are correlated, which docs/sampling.md
-            measures. Shared draws cost a fraction (`heatpoint.kernels`).
+        noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or how
+            fresh draws hang together: "independent" (as None), not at all; "lattice", those of a cell are spread evenly over
+            the S samples; "image", the maps along the last dimension of the batch, such as the points of an image, share
+            them; "batch", all maps do. The law of each sample is the same, and a loss that is a sum over samples and maps has
+            the same expectation and gradient in the mean; docs/sampling.md measures what it does to their variance. Shared
+            draws cost a fraction (`heatpoint.kernels`).
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`. Off as in the paper.
         memory: "low" keeps nothing of size S x cells for the backward pass: samples are drawn in chunks of about a million
             cells, each drawn again from the generator's recorded state when its gradient is needed. The same numbers and the
@@ -212,29 +215,34 @@ def samples_of(
     memory: Literal["normal", "low"] = "normal",
 ) -> Tensor:
     """`sampling_argmax` on behalf of the caller `function`."""
-    shared = shared_draw(
-        function,
-        logits,
-        grid,
-        basis=basis,
-        num_samples=num_samples,
-        temperature=temperature,
-        formula=formula,
-        generator=generator,
-        noise=noise,
-        sign_gradient=sign_gradient,
-        memory=memory,
-    )
+    drawn: dict[str, Any] = {
+        "basis": basis,
+        "num_samples": num_samples,
+        "temperature": temperature,
+        "formula": formula,
+        "generator": generator,
+        "noise": noise,
+        "sign_gradient": sign_gradient,
+        "memory": memory,
+    }
+    shared = shared_draw(function, logits, grid, **drawn)
+    shape_of = checked_basis(function, basis, grid, formula)
+    flat, drawn = grid.flatten(function, logits), {**drawn, "basis": shape_of}
+    form = choose(function, fused.obstacles(flat, grid, shared, **drawn))
+    if form in fused.FORMS:
+        return fused.FORMS[form].sampled_points(flat, grid, **fused.options(function, **drawn))
     if shared is not None:
-        form = choose(function, {"gemm": shared.obstacle()})
-        return (product_samples if form == "gemm" else plain_samples)(shared, promote(grid.flatten(function, logits)))
-    choose(function, {"gemm": INDEPENDENT})
-    noise = None if isinstance(noise, str) else noise
-    shape_of = _checked_basis(function, basis, grid, formula)
-    log_p = log_probabilities(function, grid.flatten(function, logits))
+        return (product_samples if form == "gemm" else plain_samples)(shared, promote(flat))
+    is_lattice, noise = noise == "lattice", None if isinstance(noise, str) else noise
+    log_p = log_probabilities(function, flat)
     shapes = Shapes(tuple(log_p.shape[:-1]), grid, shape_of, formula == "paper")
 
-    def draw(log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
+    if is_lattice:
+        parts: Iterable[Chunk] = lattice_chunks(function, shapes, log_p, num_samples=num_samples, generator=generator)
+    else:
+        parts = chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
+
+    def draw(log_p: Tensor, chunk: Chunk) -> Tensor:
         uniform, raw = chunk()
         weights = relaxed_weights(log_p, uniform, temperature, formula, noise is not None)
         if formula == "released" and isinstance(grid, Grid):
@@ -245,61 +253,6 @@ def samples_of(
         checkpoint(draw, log_p, chunk, use_reentrant=False, preserve_rng_state=False)
         if memory == "low"
         else draw(log_p, chunk)
-        for chunk in chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
+        for chunk in parts
     ]
     return torch.cat(samples)
-
-
-def shared_draw(
-    function: str,
-    logits: Tensor,
-    grid: Support,
-    *,
-    basis: str | Basis | Mapping[str, Any] | None,
-    num_samples: int | None,
-    temperature: float,
-    formula: Formula,
-    generator: torch.Generator | None,
-    noise: Noise | Sharing | None,
-    sign_gradient: bool,
-    memory: str,
-) -> Draw | None:
-    """Checks what `sampling_argmax` is given; what is drawn for maps that share it, None where none do."""
-    check_support(function, grid)
-    _check_choices(function, temperature, formula, memory)
-    shape_of = _checked_basis(function, basis, grid, formula)
-    if isinstance(noise, str):
-        one_of(function, "noise", noise, SHARINGS)
-    if not isinstance(noise, str) or noise == "independent":
-        return None
-    return make_draw(
-        function,
-        grid,
-        basis=shape_of,
-        formula=formula,
-        temperature=temperature,
-        num_samples=num_samples,
-        sharing=noise,
-        sign_gradient=sign_gradient,
-        generator=generator,
-        device=logits.device,
-    )
-
-
-def _checked_basis(
-    function: str, basis: str | Basis | Mapping[str, Any] | None, grid: Support, formula: Formula
-) -> Basis | None:
-    made = None if basis is None else make_basis(basis, function=function)
-    if isinstance(grid, Points):
-        if formula == "released":
-            remedy = "Unordered points have no axes to take marginals along."
-            raise ValueError(message(function, "formula", "be 'paper' on Points", repr(formula), remedy))
-        return None if made is None else check_basis_on_points(function, made)
-    return made
-
-
-def _check_choices(function: str, temperature: float, formula: str, memory: str) -> None:
-    one_of(function, "formula", formula, FORMULAS)
-    one_of(function, "memory", memory, MEMORY)
-    remedy = "It divides; towards 0 the draws become exact (formula 'paper')."
-    check_real(function, "temperature", temperature, "be a finite number greater than 0", above=0, remedy=remedy)

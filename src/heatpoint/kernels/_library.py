@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 FOLDER = Path(__file__).resolve().parent
 LIBRARIES = ("libheatpoint.so", "libheatpoint.dylib")
 
@@ -24,7 +24,7 @@ class SamplingCall(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("logits", "points", "cloud_of_map", "target", "axis_weight")),
         ("sample_gradient", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("loss", "logits_gradient", "target_gradient", "samples")),
-        *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_samples")),
+        *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_samples", "modulus")),
         ("lengths", ctypes.c_int64 * 3),
         ("strides", ctypes.c_double * 3),
         ("offsets", ctypes.c_double * 3),

@@ -61,7 +61,7 @@ def why_not_here() -> str:
     return "" if torch.cuda.is_available() else "there is no CUDA device"
 
 
-def obstacle(
+def why_not(
     logits: Tensor, support: Support, *, basis: Basis | None, formula: Formula, temperature: float, sign_gradient: bool
 ) -> str:
     """Why the Triton kernels cannot compute this, or ""."""

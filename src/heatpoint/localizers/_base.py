@@ -39,7 +39,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "formula": ("paper", "released"),
     "memory": ("normal", "low"),
     "unit": ("map", "input"),
-    "noise": ("independent", "image", "batch"),
+    "noise": ("independent", "lattice", "image", "batch"),
 }
 
 

@@ -205,6 +205,7 @@ class SamplingArgmax(SumOverCoordinates):
     `temperature` is anything that `heatpoint.sampling.make_schedule` takes. The default falls linearly from 2 to 0.5; under
     formula="released" that raises the noise, see `heatpoint.sampling_argmax`. With noise="image" the points of an image share
     their draws, which costs a fraction; the maps must stand along the last dimension of the batch, as in (images, points).
+    With noise="lattice" a cell's draws are spread evenly over the samples, which makes the gradient less noisy.
     """
 
     name: ClassVar[str] = "sampling_argmax"
@@ -214,7 +215,7 @@ class SamplingArgmax(SumOverCoordinates):
     formula: Literal["paper", "released"] = "paper"
     sign_gradient: bool = False
     memory: Literal["normal", "low"] = "normal"
-    noise: Literal["independent", "image", "batch"] = "independent"
+    noise: Literal["independent", "lattice", "image", "batch"] = "independent"
 
     def _error(
         self,

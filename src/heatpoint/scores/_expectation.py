@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_whole, message, one_of
+from heatpoint._checks import message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
+from heatpoint._sampling_arguments import shared_draw
 from heatpoint.basis import make_basis
 from heatpoint.density import Density
 from heatpoint.expectation import expected_position
-from heatpoint.kernels import choose
-from heatpoint.kernels._native import expected_error as native_error
-from heatpoint.kernels._native import why_not
-from heatpoint.kernels._triton import expected_error as triton_error
-from heatpoint.kernels._triton import obstacle
-from heatpoint.kernels.shared import INDEPENDENT, Draw, Sharing, product_error
-from heatpoint.sampling import Noise, samples_of, shared_draw
+from heatpoint.kernels import choose, fused
+from heatpoint.kernels._shared_draws import Sharing
+from heatpoint.kernels.shared import product_error
+from heatpoint.sampling import Noise, samples_of
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
 
@@ -63,20 +60,6 @@ def error_of_expectation(
     axis_weight = fit_axis_weight("error_of_expectation", axis_weight, tuple(flat.shape[:-1]), grid, distance)
     points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
     return norm(difference(points, target, grid), distance, axis_weight)
-
-
-def _obstacles(draw: Draw | None, flat: Tensor, grid: Support, drawn: Mapping[str, Any]) -> dict[str, str]:
-    """Form -> why it cannot compute a sampled error, "" if it can."""
-    if draw is not None:
-        return {**dict.fromkeys(("triton", "native"), "it draws for each map alone"), "gemm": draw.obstacle()}
-    if isinstance(drawn["noise"], Noise):
-        return {**dict.fromkeys(("triton", "native"), "the noise is recorded"), "gemm": INDEPENDENT}
-    given = {key: drawn[key] for key in ("basis", "formula", "sign_gradient")}
-    return {
-        "triton": obstacle(flat, grid, temperature=drawn["temperature"], **given),
-        "native": why_not(flat, grid, **given),
-        "gemm": INDEPENDENT,
-    }
 
 
 @full_precision
@@ -127,7 +110,7 @@ def expected_error(
         formula: "paper" or "released".
         distance: As in `error_of_expectation`.
         generator: Source of the noise.
-        noise: Recorded draws to replay, or which maps share fresh ones, see `heatpoint.sampling_argmax`.
+        noise: Recorded draws to replay, or how fresh ones hang together, see `heatpoint.sampling_argmax`.
         sign_gradient: The published code's gradient; needs num_samples.
         memory: "low" keeps nothing of size num_samples × cells for the backward pass.
         axis_weight: Weights of the coordinates, broadcasting to (*batch, D), for the distances that are sums over them; 0 leaves
@@ -163,19 +146,13 @@ def expected_error(
             "memory": memory,
         }
         draw = shared_draw("expected_error", logits, grid, **drawn)
-        form = choose("expected_error", _obstacles(draw, flat, grid, drawn))
+        form = choose("expected_error", fused.obstacles(flat, grid, draw, **drawn))
         if draw is not None and form == "gemm":
             return product_error(draw, flat, target, distance=distance, axis_weight=axis_weight)
-        if form in ("triton", "native"):
-            options = {key: drawn[key] for key in ("basis", "formula", "temperature", "generator")}
-            return (triton_error if form == "triton" else native_error)(
-                flat,
-                grid,
-                target,
-                axis_weight=axis_weight,
-                num_samples=check_whole("expected_error", "num_samples", num_samples, "be at least 1", least=1),
-                distance=distance,
-                **options,
+        if form in fused.FORMS:
+            options = fused.options("expected_error", **drawn)
+            return fused.FORMS[form].expected_error(
+                flat, grid, target, axis_weight=axis_weight, distance=distance, **options
             )
         samples = samples_of("expected_error", logits, grid, **drawn)
         return norm(difference(samples, target, grid), distance, axis_weight).mean(dim=0)

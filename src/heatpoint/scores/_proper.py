@@ -152,6 +152,10 @@ def energy_score(
             raise ValueError(message("energy_score", "basis", "be None without num_samples beyond 1D", basis, remedy))
         weights = probabilities("energy_score", flat)
         return mean_distance(weights, grid, target, "l2") - 0.5 * mean_gap(weights, grid)
+    given: object = noise
+    if isinstance(given, str):
+        remedy = "Its pairs of samples must be independent: leave it out, or record a Noise."
+        raise TypeError(message("energy_score", "noise", "be recorded draws or None", repr(given), remedy))
     samples = samples_of(
         "energy_score",
         logits,

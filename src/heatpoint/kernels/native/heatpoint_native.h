@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define HP_ABI_VERSION 1
+#define HP_ABI_VERSION 2
 
 #if defined(_WIN32)
 #define HP_EXPORT __declspec(dllexport)
@@ -40,6 +40,7 @@ struct hp_sampling {
     float *samples;          // (S, M, D) the points drawn
     // In.
     int64_t num_maps, num_cells, num_samples;
+    int64_t modulus;     // 0: all noise is independent; else a prime ≥ num_samples: noise over the samples is a lattice of its order
     int64_t lengths[3];  // cells per axis, x first; grids only
     double strides[3], offsets[3];
     double temperature, sigma;

@@ -10,26 +10,34 @@ constexpr uint32_t PHILOX_M0 = 0xD2511F53u, PHILOX_M1 = 0xCD9E8D57u, PHILOX_W0 =
 #define HP_PHILOX_ROUNDS 7
 #endif
 
+// The keys of all rounds.
+struct Keys {
+    uint64_t first[HP_PHILOX_ROUNDS], second[HP_PHILOX_ROUNDS];
+
+    explicit Keys(uint64_t seed) {
+        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < HP_PHILOX_ROUNDS; ++round, k0 += PHILOX_W0, k1 += PHILOX_W1) {
+            first[round] = k0;
+            second[round] = k1;
+        }
+    }
+};
+
 class Philox {
   public:
     // Of the first two rounds, all that does not depend on the quad is done here, once.
-    Philox(uint64_t seed, uint32_t sample, uint32_t map, uint32_t stream) {
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-        for (int round = 0; round < HP_PHILOX_ROUNDS; ++round, k0 += PHILOX_W0, k1 += PHILOX_W1) {
-            key0[round] = k0;
-            key1[round] = k1;
-        }
+    Philox(const Keys &keys, uint32_t sample, uint32_t map, uint32_t stream) : keys(keys) {
         const uint64_t p1 = (uint64_t)map * PHILOX_M1;
-        const uint32_t c0 = (uint32_t)(p1 >> 32) ^ sample ^ (uint32_t)key0[0];
+        const uint32_t c0 = (uint32_t)(p1 >> 32) ^ sample ^ (uint32_t)keys.first[0];
         const uint64_t p0 = (uint64_t)c0 * PHILOX_M0;
-        first2 = stream ^ (uint32_t)key1[0];
-        second0 = (uint32_t)p1 ^ (uint32_t)key0[1];
-        second2 = (uint32_t)(p0 >> 32) ^ (uint32_t)key1[1];
+        first2 = stream ^ (uint32_t)keys.second[0];
+        second0 = (uint32_t)p1 ^ (uint32_t)keys.first[1];
+        second2 = (uint32_t)(p0 >> 32) ^ (uint32_t)keys.second[1];
         second3 = (uint32_t)p0;
     }
 
     // Words k = 0 … 3 of the W quads from `quad` on.
-    inline __attribute__((always_inline)) void words(uint32_t quad, vu out[4]) const {
+    inline HP_INLINE void words(uint32_t quad, vu out[4]) const {
         vq even[4], odd[4];
         vq lane;
         for (int i = 0; i < QUADS; ++i) lane[i] = 2 * i;
@@ -40,7 +48,7 @@ class Philox {
 
   private:
     // Only the low halves of the 64-bit lanes count: the multiplication does not see the others.
-    inline __attribute__((always_inline)) void rounds(vq quad, vq c[4]) const {
+    inline HP_INLINE void rounds(vq quad, vq c[4]) const {
         const vq p0 = multiply_low(quad, PHILOX_M0);
         const vq p1 = multiply_low((p0 >> 32) ^ first2, PHILOX_M1);
         c[0] = (p1 >> 32) ^ second0;
@@ -50,14 +58,14 @@ class Philox {
 #pragma GCC unroll 16
         for (int round = 2; round < HP_PHILOX_ROUNDS; ++round) {
             const vq a = multiply_low(c[0], PHILOX_M0), b = multiply_low(c[2], PHILOX_M1);
-            c[0] = xor3(b >> 32, c[1], vq{} + key0[round]);
+            c[0] = xor3(b >> 32, c[1], vq{} + keys.first[round]);
             c[1] = b;
-            c[2] = xor3(a >> 32, c[3], vq{} + key1[round]);
+            c[2] = xor3(a >> 32, c[3], vq{} + keys.second[round]);
             c[3] = a;
         }
     }
 
-    uint64_t key0[HP_PHILOX_ROUNDS], key1[HP_PHILOX_ROUNDS];
+    const Keys &keys;
     uint64_t first2, second0, second2, second3;
 };
 

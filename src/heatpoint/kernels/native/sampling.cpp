@@ -71,6 +71,7 @@ bool is_sound(const hp_sampling &c) {
     const bool asks_distance = c.loss || c.target_gradient || (c.logits_gradient && !c.sample_gradient);
     if (!c.logits || c.num_maps < 0 || c.num_cells < 1 || c.num_samples < 1 || c.ndim < 1 || c.ndim > 3) return false;
     if (c.num_maps > UINT32_MAX || c.num_samples > UINT32_MAX || c.num_cells > INT64_C(1) << 33) return false;
+    if (c.modulus && (c.modulus < 2 || c.modulus < c.num_samples || c.modulus > INT32_MAX)) return false;
     if ((asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
     if (c.basis < HP_BASIS_NONE || c.basis > HP_BASIS_GAUSSIAN || c.distance < 0 || c.distance > HP_DISTANCE_SQUARED) return false;
     if (c.axis_weight && c.distance == HP_DISTANCE_L2) return false;
@@ -126,11 +127,11 @@ extern "C" int32_t hp_best_isa(void) {
 
 extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     call->num_forbidden = call->num_undefined = 0;
+    if (call->num_maps == 0) return HP_OK;  // whose arrays may be null
     if (!is_sound(*call)) return HP_BAD_ARGUMENT;
     const int32_t best = hp_best_isa(), isa = call->isa == HP_ISA_AUTO ? best : call->isa;
     const Worker work = isa <= best ? worker_of(isa) : nullptr;
     if (!work) return HP_NO_ISA;
-    if (call->num_maps == 0) return HP_OK;
 
     Task task{};
     task.call = call;

@@ -8,6 +8,8 @@
 
 #include "heatpoint_native.h"
 
+#define HP_INLINE __attribute__((always_inline))
+
 namespace heatpoint {
 
 // Functions in here are compiled once per instruction set; without a name of their own the linker could take the wrong one.
@@ -37,7 +39,8 @@ enum {
     ROW_CENTERS = ROW_POSITIONS + 3 * GROUP,  // of the map's own cloud
     ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
     ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
-    ROW_AXES = ROW_SCORES + 2
+    ROW_LATTICE = ROW_SCORES + 2,             // words: base and step of each of three streams
+    ROW_AXES = ROW_LATTICE + 6
 };
 
 struct Rows {

@@ -1,0 +1,108 @@
+// One map at work in a thread: its room, its base weights, and sums over its cells.
+
+enum Power { GENERAL, INVERSE_ROOT, INVERSE, INVERSE_SQUARE, LOGARITHMIC };
+
+struct Map {
+    Task *task;
+    hp_sampling *call;
+    Rows room;
+    Keys keys;
+    int64_t index;
+    const float *centers[3];
+    double middle[3];
+    Power power;
+    float exponent;  // 1/τ
+
+    float *row(int number) const { return room.row(number); }
+};
+
+// Weighted sums over the cells: doubles, and lanes that are still to be summed. That takes many dependent steps, so it is left
+// until the next samples' work can go on beside it.
+struct Moments {
+    double weight, position[3];
+    vf lanes[4];
+
+    template <int D>
+    void settle() {
+        weight += total(lanes[0]);
+        for (int a = 0; a < D; ++a) position[a] += total(lanes[1 + a]);
+    }
+};
+
+constexpr int64_t FLUSHED = 8 * BLOCK;  // quads between two flushes
+
+// Sums of a few thousand floats, then doubles.
+template <int D>
+struct Sums {
+    vf weight{}, position[D + 1]{};
+
+    // After the W quads from `quad` on.
+    inline HP_INLINE void flush_at_times(int64_t quad, Moments &into) {
+        if ((quad + W) % FLUSHED) return;
+        into.weight += total(weight);
+        for (int a = 0; a < D; ++a) into.position[a] += total(position[a]);
+        *this = Sums{};
+    }
+
+    void leave(Moments &into) const {
+        into.lanes[0] = weight;
+        leave_positions(into);
+    }
+
+    void leave_positions(Moments &into) const {
+        for (int a = 0; a < D; ++a) into.lanes[1 + a] = position[a];
+    }
+};
+
+// Base weights p^(1/τ) or p, 1 in the largest cell; false if the map has none: result NaN.
+static bool prepare(const Map &m) {
+    hp_sampling &call = *m.call;
+    const int64_t n = call.num_cells, row = m.task->row;
+    const float *logits = call.logits + m.index * n;
+    float *base = m.row(ROW_BASE), *fraction = m.row(ROW_WEIGHTS);
+    std::memcpy(base, logits, n * sizeof(float));
+    for (int64_t i = n; i < row; ++i) base[i] = -INFINITY;
+    vf most = all(-INFINITY);
+    vi is_nan{};
+    for (int64_t i = 0; i < row; i += W) {
+        const vf x = load(base + i);
+        is_nan |= (vi)(x != x);
+        most = x > most ? x : most;
+    }
+    float largest = -INFINITY;
+    bool undefined = false;
+    for (int i = 0; i < W; ++i) {
+        largest = most[i] > largest ? most[i] : largest;
+        undefined |= is_nan[i] != 0;
+    }
+    if (undefined || largest == INFINITY) {
+        m.task->num_undefined.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    if (largest == -INFINITY) {
+        m.task->num_forbidden.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    const double in_bits = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
+    const double top = largest;
+    if (m.power == LOGARITHMIC) {
+        double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
+        for (int64_t i = 0; i < row; ++i) log_base[i] = ((double)base[i] - top) * in_bits;
+        return true;
+    }
+    // The whole part and the rest in doubles: of large logits floats would lose the rest.
+    const double magic = 6755399441055744.0;
+    for (int64_t i = 0; i < row; ++i) {
+        double bits = ((double)base[i] - top) * in_bits;
+        bits = bits < -200 ? -200 : bits;
+        const double whole = (bits + magic) - magic;
+        fraction[i] = (float)(bits - whole);
+        base[i] = (float)whole;
+    }
+    for (int64_t i = 0; i < row; i += W) {
+        const vf whole = load(base + i);
+        const vf weight = scaled(exp2_fraction(load(fraction + i)), whole);
+        store(base + i, whole > -100.0f ? weight : vf{});
+    }
+    return true;
+}

@@ -1,0 +1,148 @@
+// Where the sub-samples of a sample's cells lie: offsets drawn from the basis.
+
+// sin and cos of half a turn times x for |x| ≤ 1, to 3e-8.
+static inline void sine_cosine(vf x, vf &sine, vf &cosine) {
+    const vf quarters = 2.0f * x, n = nearest(quarters), f = quarters - n, f2 = f * f;
+    vf s = all(0.00015819507825654f);
+    s = s * f2 - 0.0046812607906758785f;
+    s = s * f2 + 0.07969257980585098f;
+    s = s * f2 - 0.6459640860557556f;
+    s = (s * f2 + 1.5707963705062866f) * f;
+    vf c = all(0.0009033629903569818f);
+    c = c * f2 - 0.020859936252236366f;
+    c = c * f2 + 0.2536691725254059f;
+    c = c * f2 - 1.2337005138397217f;
+    c = c * f2 + 1.0f;
+    const vi turn = __builtin_convertvector(n, vi);
+    const vi is_odd = (turn & 1) != 0;
+    const vf a = is_odd ? c : s, b = is_odd ? s : c;
+    sine = (turn & 2) != 0 ? -a : a;
+    cosine = ((turn + 1) & 2) != 0 ? -b : b;
+}
+
+// The upper 16 bits of a word as an odd multiple of 2⁻¹⁶ in (−1, 1).
+static inline vf centered(vu word) {
+    return __builtin_convertvector((vi)word >> 16, vf) * 0x1p-15f + 0x1p-16f;
+}
+
+template <int BASIS>
+static inline HP_INLINE vf displaced(vf centered) {
+    if (BASIS == HP_BASIS_UNIFORM) return 0.5f * centered;
+    const vi sign = (vi)centered & (int32_t)0x80000000;
+    const vf size = (vf)((vi)centered ^ sign);
+    return (vf)((vi)(1.0f - square_root(1.0f - size)) | sign);
+}
+
+// Standard normals in pairs, by Box and Muller's transform of a word and half a turn's share in [−1, 1].
+static inline HP_INLINE void normals(vu word, vf turn, vf &x, vf &y) {
+    const vf radius = square_root(1.3862943649291992f * exponentials<false>(word));
+    vf sine, cosine;
+    sine_cosine(turn, sine, cosine);
+    x = radius * cosine;
+    y = radius * sine;
+}
+
+// Two blocks of cells share a word, 16 bits each: quad q and quad q + 16 that of quad q / 32 · 16 + q mod 16.
+struct Halves {
+    vu kept[16 / W][4];
+
+    template <class STREAM>
+    inline HP_INLINE void words(const STREAM &stream, uint32_t quad, vu out[4]) {
+        vu *own = kept[quad % 16 / W];
+        if (quad & 16)
+            for (int k = 0; k < 4; ++k) own[k] <<= 16;
+        else
+            stream.words(quad / 32 * 16 + quad % 16, own);
+        for (int k = 0; k < 4; ++k) out[k] = own[k];
+    }
+};
+
+// Words that are made before they are needed: those of the next sample's first quads.
+struct Ahead {
+    Words weights, offsets;
+    Halves halves;
+};
+
+// Offsets of a sample, in cells or as standard normals, from streams 1 and 2.
+template <int BASIS, int D, class STREAM>
+struct Offsets {
+    static constexpr bool IS_GAUSSIAN = BASIS == HP_BASIS_GAUSSIAN;
+    STREAM first, second;
+
+    Offsets(const Map &m, uint32_t sample) : first(m, sample, 1), second(m, sample, 2) {}
+
+    inline HP_INLINE void words(uint32_t quad, Words &out, Halves &halves) const {
+        if (!IS_GAUSSIAN && D == 1) return halves.words(first, quad, out.of[0]);
+        first.words(quad, out.of[0]);
+        if (IS_GAUSSIAN && D > 1) second.words(quad, out.of[1]);
+        if (!IS_GAUSSIAN && D == 3) halves.words(second, quad, out.of[1]);
+    }
+
+    // x, y and z of the 4 W cells to which the words belong.
+    static inline HP_INLINE void make(const Words &words, vf offset[3][4]) {
+        const vu *a = words.of[0], *b = words.of[1];
+        if (IS_GAUSSIAN) return make_normals(a, b, offset);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            offset[0][k] = displaced<BASIS>(centered(a[k]));
+            if (D > 1) offset[1][k] = displaced<BASIS>(centered(a[k] << 16));
+            if (D > 2) offset[2][k] = displaced<BASIS>(centered(b[k]));
+        }
+    }
+
+  private:
+    // A pair of normals needs a word for the radius, of which 9 bits are left over, and at least 16 bits for the angle.
+    static inline HP_INLINE void make_normals(const vu *a, const vu *b, vf offset[3][4]) {
+        if (D == 1) {
+#pragma GCC unroll 2
+            for (int k = 0; k < 2; ++k) normals(a[k], centered(a[2 + k]), offset[0][2 * k], offset[0][2 * k + 1]);
+            return;
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            const vu angle = D == 2 ? b[k] : k % 2 ? b[2 + k / 2] << 16 : b[2 + k / 2];
+            normals(a[k], centered(angle), offset[0][k], offset[1][k]);
+        }
+        if (D < 3) return;
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; ++k) {
+            const vu left_over = (a[2 * k] & 511) << 9 | (a[2 * k + 1] & 511);
+            const vf turn = __builtin_convertvector((vi)left_over, vf) * 0x1p-17f - (1.0f - 0x1p-18f);
+            normals(b[k], turn, offset[2][2 * k], offset[2][2 * k + 1]);
+        }
+    }
+};
+
+// Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights.
+template <int BASIS, int D, class STREAM>
+static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Ahead &ahead,
+                     Moments &moments) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
+    float unit[3];
+    for (int a = 0; a < D; ++a) {
+        const double stride = m.call->points ? 1.0 : m.call->strides[a];
+        unit[a] = (float)(BASIS == HP_BASIS_GAUSSIAN ? stride * m.call->sigma : stride);
+    }
+    Sums<D> sums;
+    overlapped(
+        m.task->row / 4, ahead.offsets,
+        [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, ahead.halves); },
+        [&](Words &words) HP_INLINE { after.words(0, words, ahead.halves); },
+        [&](int64_t quad, const Words &words) HP_INLINE {
+            vf offset[3][4];
+            Offsets<BASIS, D, STREAM>::make(words, offset);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) {
+                const int64_t i = first_cell(quad) + 16 * k;
+                const vf w = load(weights + i);
+#pragma GCC unroll 3
+                for (int a = 0; a < D; ++a) {
+                    const vf position = load(m.centers[a] + i) + unit[a] * offset[a][k];
+                    store(positions[a] + i, position);
+                    sums.position[a] += w * position;
+                }
+            }
+            sums.flush_at_times(quad, moments);
+        });
+    sums.leave_positions(moments);
+}

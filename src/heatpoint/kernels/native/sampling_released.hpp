@@ -1,0 +1,185 @@
+// The released formula: one marginal per axis, one offset per position of an axis; position j of the axis moves the sample by
+// `slope[j]` per unit of its marginal. Before the first position and from the last to the next whole block, marginal, noise and
+// share are 0.
+struct Axis {
+    int64_t length;
+    float *marginal, *slope, *share, *place, *noise;
+    double mean;  // what normalising the weights takes off every slope
+
+    double locate(const hp_sampling &call, int axis, double middle, double weight);
+
+  private:
+    double plain(double weight);
+};
+
+// The marginal itself counts.
+double Axis::plain(double weight) {
+    const float unit = (float)(1 / weight);
+    vf sum{};
+    for (int64_t j = 0; j < padded(length); j += W) {
+        const vf at = load_anywhere(place + j);
+        store_anywhere(slope + j, unit * at);
+        sum += load_anywhere(marginal + j) * at;
+    }
+    const double located = total(sum) / weight;
+    mean = located / weight;
+    return located;
+}
+
+// The point along this axis, of a marginal whose sum is `weight`.
+double Axis::locate(const hp_sampling &call, int axis, double middle, double weight) {
+    const int64_t end = padded(length);
+    const float stride = (float)call.strides[axis], origin = (float)(call.offsets[axis] - middle);
+    const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN, is_triangular = call.basis == HP_BASIS_TRIANGULAR;
+    const float unit = stride * (is_gaussian ? (float)call.sigma : 1.0f);
+    vf cell, weights{}, sums{};
+    for (int i = 0; i < W; ++i) cell[i] = i;
+    if (is_gaussian && call.ndim == 2)
+        for (int64_t j = 0; j < length; ++j) share[j] = std::exp(-2.0f * noise[j] * noise[j]);
+    for (int64_t j = 0; j < end; j += W) {
+        const vf e = load_anywhere(noise + j), at = origin + stride * (cell + (float)j) + unit * e;
+        store_anywhere(place + j, at);
+        vf q = load_anywhere(share + j) * load_anywhere(marginal + j);
+        if (is_triangular) {
+            // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
+            const vf size = e < 0.0f ? -e : e;
+            const vf neighbor = e < 0.0f ? load_anywhere(marginal + j - 1) : load_anywhere(marginal + j + 1);
+            q = (1.0f - size) * load_anywhere(marginal + j) + size * neighbor;
+        }
+        weights += q;
+        sums += q * at;
+    }
+    const double weighed = total(weights);
+    if (!(weighed > 0)) return plain(weight);
+    const double located = total(sums) / weighed;
+    const float center = (float)located, scale = (float)(1 / weighed);
+    mean = 0;
+    for (int64_t j = 0; j < end; j += W) {
+        const vf e = load_anywhere(noise + j), here = load_anywhere(place + j) - center;
+        vf change = load_anywhere(share + j) * here;
+        if (is_triangular) {
+            const vf before = load_anywhere(noise + j - 1), after = load_anywhere(noise + j + 1);
+            const vf left = load_anywhere(place + j - 1) - center, right = load_anywhere(place + j + 1) - center;
+            const vf size = e < 0.0f ? -e : e;
+            change = (1.0f - size) * here + (before > 0.0f ? before : vf{}) * left - (after < 0.0f ? after : vf{}) * right;
+        }
+        store_anywhere(slope + j, scale * change);
+    }
+    return located;
+}
+
+template <int BASIS, int D, class STREAM>
+static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3], Ahead &ahead) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
+    overlapped(
+        padded(longest) / 4, ahead.offsets,
+        [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, ahead.halves); },
+        [&](Words &words) HP_INLINE { after.words(0, words, ahead.halves); },
+        [&](int64_t quad, const Words &words) HP_INLINE {
+            vf offset[3][4];
+            Offsets<BASIS, D, STREAM>::make(words, offset);
+            for (int a = 0; a < D; ++a)
+                for (int k = 0; k < 4; ++k) store_anywhere(noise[a] + first_cell(quad) + 16 * k, offset[a][k]);
+        });
+}
+
+// Room of the released formula.
+struct Axes {
+    Axis axis[3];
+    float *noise[3], *plane, *line;
+    double *sums[2];
+
+    void arrange(const hp_sampling &call, float *room) {
+        const int64_t longest = padded(longest_axis(call)), margin = 16;
+        for (int a = 0; a < 3; ++a) {
+            axis[a].length = call.lengths[a];
+            for (float **row : {&axis[a].marginal, &axis[a].slope, &axis[a].share, &axis[a].place, &axis[a].noise}) {
+                std::memset(room, 0, (longest + 2 * margin) * sizeof(float));
+                *row = room + margin;
+                room += longest + 2 * margin;
+            }
+            noise[a] = axis[a].noise;
+        }
+        for (double **row : {&sums[0], &sums[1]}) {
+            *row = reinterpret_cast<double *>(room);
+            room += 2 * longest;
+        }
+        plane = room;
+        line = plane + longest;
+    }
+};
+
+// Sums of the weights over all axes but one.
+static void marginalise(Axes &axes, const float *__restrict weights) {
+    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
+    float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
+    if (height * depth == 1) {
+        std::memcpy(mx, weights, width * sizeof(float));
+        return;
+    }
+    double *columns = axes.sums[0], *rows = axes.sums[1];
+    float *__restrict plane = axes.plane;
+    std::memset(columns, 0, width * sizeof(double));
+    std::memset(rows, 0, height * sizeof(double));
+    for (int64_t z = 0; z < depth; ++z) {
+        double layer = 0;
+        for (int64_t x = 0; x < width; ++x) plane[x] = 0;
+        for (int64_t y = 0; y < height; ++y, weights += width) {
+            vf lanes{};
+            float rest = 0;
+            int64_t x = 0;
+            for (; x + W <= width; x += W) {
+                const vf w = load_anywhere(weights + x);
+                store(plane + x, load(plane + x) + w);
+                lanes += w;
+            }
+            for (; x < width; ++x) {
+                plane[x] += weights[x];
+                rest += weights[x];
+            }
+            const double sum = total_float(lanes) + rest;
+            rows[y] += sum;
+            layer += sum;
+        }
+        for (int64_t x = 0; x < width; ++x) columns[x] += plane[x];
+        mz[z] = (float)layer;
+    }
+    for (int64_t x = 0; x < width; ++x) mx[x] = (float)columns[x];
+    for (int64_t y = 0; y < height; ++y) my[y] = (float)rows[y];
+}
+
+static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope) {
+    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
+    const int D = m.call->ndim;
+    float *__restrict gradient = m.row(ROW_GRADIENT), *__restrict line = axes.line;
+    double mean = 0;
+    for (int a = 0; a < D; ++a) mean += slope.factor[a] * axes.axis[a].mean;
+    for (int64_t x = 0; x < width; ++x) line[x] = (float)(slope.factor[0] * axes.axis[0].slope[x]);
+    for (int64_t z = 0; z < depth; ++z) {
+        for (int64_t y = 0; y < height; ++y, weights += width, gradient += width) {
+            double rest = -mean;
+            if (D > 1) rest += slope.factor[1] * axes.axis[1].slope[y];
+            if (D > 2) rest += slope.factor[2] * axes.axis[2].slope[z];
+            const float constant = (float)rest;
+            for (int64_t x = 0; x < width; ++x) gradient[x] += weights[x] * (line[x] + constant);
+        }
+    }
+}
+
+// The point of the sample under the released formula, less the middle.
+template <int D, class STREAM>
+static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const float *weights, Ahead &ahead, Moments &moments) {
+    const hp_sampling &call = *m.call;
+    marginalise(axes, weights);
+    const int64_t longest = longest_axis(call);
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, longest, axes.noise, ahead);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, longest, axes.noise, ahead);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, longest, axes.noise, ahead);
+    // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
+    for (int a = 0; a < D; ++a)
+        for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;
+    moments.settle<0>();
+    for (int a = 0; a < D; ++a) moments.position[a] = axes.axis[a].locate(call, a, m.middle[a], moments.weight);
+    // The slopes of the axes are per unit of a weight.
+    moments.weight = 1;
+}
