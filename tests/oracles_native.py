@@ -61,10 +61,14 @@ def offsets(
         signed = word.astype(np.uint16).astype(np.int16).astype(np.float64)
         return (2 * signed + 1) * 2.0**-17 + 0.5
 
+    def signed(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+        share = (2 * (word % np.uint64(2**15)).astype(np.float64) + 1) * 2.0**-16
+        return np.where(word & np.uint64(2**15), share, 2 - share) / 2
+
     def split(word: NDArray[np.uint64]) -> NDArray[np.float64]:
         # Blocks 2 b and 2 b + 1 have the upper and the lower halves of the words of block b.
         parts = word.reshape(num_samples, num_maps, blocks, 64)
-        both = np.stack([half(parts >> np.uint64(16)), half(parts)], axis=3)
+        both = np.stack([signed(parts >> np.uint64(16)), signed(parts)], axis=3)
         return both.reshape(num_samples, num_maps, -1)[..., : 64 * blocks]
 
     def pairs(word: NDArray[np.uint64], turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -72,7 +76,7 @@ def offsets(
         return radius * np.cos(angle), radius * np.sin(angle)
 
     if not isinstance(basis, Gaussian):
-        high, low = half(first >> np.uint64(16)), half(first)
+        high, low = signed(first >> np.uint64(16)), signed(first)
         return [axis[..., :num] for axis in ([split(first)], [high, low], [high, low, split(second)])[ndim - 1]]
     a, b = (word.reshape(num_samples, num_maps, blocks, 4, 16) for word in (first, second))
     if ndim == 1:

@@ -66,7 +66,7 @@ def _raw_offsets(cells: int, ndim: int, num_maps: int, numbers: Tensor, law: Law
     elif ndim == 1:
         found = [_alternating(first)]
     else:
-        found = [_half(first >> 16), _half(first), _alternating(second)][:ndim]
+        found = [_signed(first >> 16), _signed(first), _alternating(second)][:ndim]
     return [axis.flatten(-3)[..., :cells] for axis in found]
 
 
@@ -90,8 +90,14 @@ def _pair(word: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
 
 def _alternating(word: Tensor) -> Tensor:
     """Of blocks (…, blocks, 4, 16): two neighbours share words, the upper and the lower halves."""
-    both = torch.stack([_half(word >> 16), _half(word)], dim=-3)
+    both = torch.stack([_signed(word >> 16), _signed(word)], dim=-3)
     return both.flatten(-4, -3)[..., : word.shape[-3], :, :]
+
+
+def _signed(word: Tensor) -> Tensor:
+    """The lower 16 bits, a sign and a share of a half, as a uniform: an odd multiple of 2⁻¹⁷."""
+    share = ((word & 0x7FFF) * 2 + 1).float() * 2.0**-17
+    return torch.where((word & 0x8000) > 0, share, 1 - share)
 
 
 def _half(word: Tensor) -> Tensor:

@@ -25,12 +25,13 @@ static inline vf centered(vu word) {
     return __builtin_convertvector((vi)word >> 16, vf) * 0x1p-15f + 0x1p-16f;
 }
 
+// An offset in cells from the upper 16 bits of a word: a sign, and 15 bits k that are the share s = (k + 1/2) 2⁻¹⁵ of the basis's
+// half that lies farther out: ½ (1 − s) for the uniform basis, 1 − √s for the triangular.
 template <int BASIS>
-static inline HP_INLINE vf displaced(vf centered) {
-    if (BASIS == HP_BASIS_UNIFORM) return 0.5f * centered;
-    const vi sign = (vi)centered & (int32_t)0x80000000;
-    const vf size = (vf)((vi)centered ^ sign);
-    return (vf)((vi)(1.0f - square_root(1.0f - size)) | sign);
+static inline HP_INLINE vf displaced(vu word) {
+    const vf one_and_share = (vf)bits_of(word >> 8, 0x007fff00u, 0x3f800080u);
+    if (BASIS == HP_BASIS_UNIFORM) return (vf)bits_of(word, 0x80000000u, (vu)(1.0f - 0.5f * one_and_share));
+    return (vf)bits_of(word, 0x80000000u, (vu)one_less_root(one_and_share - 1.0f));
 }
 
 // Standard normals in pairs, by Box and Muller's transform of a word and half a turn's share in [−1, 1].
@@ -84,9 +85,9 @@ struct Offsets {
         if (IS_GAUSSIAN) return make_normals(a, b, offset);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
-            offset[0][k] = displaced<BASIS>(centered(a[k]));
-            if (D > 1) offset[1][k] = displaced<BASIS>(centered(a[k] << 16));
-            if (D > 2) offset[2][k] = displaced<BASIS>(centered(b[k]));
+            offset[0][k] = displaced<BASIS>(a[k]);
+            if (D > 1) offset[1][k] = displaced<BASIS>(a[k] << 16);
+            if (D > 2) offset[2][k] = displaced<BASIS>(b[k]);
         }
     }
 

@@ -129,6 +129,27 @@ static inline vf square_root(vf x) {
 #endif
 }
 
+// 1 − √x of 0 < x < 1.
+static inline vf one_less_root(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const vf y = (vf)_mm512_rsqrt14_ps((__m512)x), root = x * y;
+    return 1.0f - root * (1.5f - (0.5f * root) * y);
+#else
+    return 1.0f - square_root(x);
+#endif
+}
+
+// The bits of a word that a mask names, beside other bits.
+static inline vu bits_of(vu word, uint32_t mask, vu others) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vu)_mm512_ternarylogic_epi32((__m512i)word, _mm512_set1_epi32((int)mask), (__m512i)others, 0xEA);
+#else
+    return (word & mask) | others;
+#endif
+}
+
+static inline vu bits_of(vu word, uint32_t mask, uint32_t others) { return bits_of(word, mask, vu{} + others); }
+
 struct Logarithm {
     vf exponent, fraction;  // log2 x is their sum
 };
