@@ -93,7 +93,7 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     k = check_whole("top_k", "k", k, rule, least=1, most=grid.num_cells, remedy="k=1 is the plain argmax.")
     flat = promote(grid.flatten("top_k", logits))
     # Among equal cells the k largest are any; the plain argmax takes the first.
-    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else largest_cells(flat.detach(), k)
+    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else largest_cells(flat.detach(), k, function="top_k")
     weights = _weights("top_k", flat.gather(-1, chosen), None, weighting)
     if not isinstance(grid, Grid):
         centers = grid.cell_centers(dtype=flat.dtype, device=flat.device).expand(*chosen.shape[:-1], -1, -1)
