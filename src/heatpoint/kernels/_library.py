@@ -40,9 +40,10 @@ class LargestCall(ctypes.Structure):
     """`struct hp_largest`."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("maps", "values", "index")),
+        *((name, ctypes.c_void_p) for name in ("maps", "values", "index", "cells")),
         *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_largest")),
-        *((name, ctypes.c_int32) for name in ("is_double", "num_threads", "isa")),
+        ("lengths", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int32) for name in ("ndim", "is_double", "num_threads", "isa")),
     )
 
 

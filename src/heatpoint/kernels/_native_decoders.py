@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from heatpoint._checks import looks_at
-from heatpoint.kernels._library import CALLS, INSTRUCTION_SETS, InstructionSet, LargestCall, SoftmaxCall, library
+from heatpoint.kernels._library import CALLS, INSTRUCTION_SETS, InstructionSet, LargestCall, NewtonCall, SoftmaxCall, library
 from heatpoint.support import Grid, Points, Support
 
+# Of so many largest cells of a map the kernel makes the mean, MOST_KEPT of native/decoders_call.hpp.
+_MOST_KEPT = 64
 # Rows of a map shorter than this leave lanes of a vector idle: further axes become part of the row.
 _LEAST_ROW = 32
 # The reciprocal of the temperature is a float32.
@@ -39,6 +41,16 @@ def why_not(maps: Tensor, *, takes_double: bool = False) -> str:
     if maps.dtype != torch.float32 and not (takes_double and maps.dtype == torch.float64):
         return f"the maps are {str(maps.dtype).removeprefix('torch.')}"
     return library().reason
+
+
+def is_recorded(maps: Tensor) -> bool:
+    """Whether autograd records what is made of the maps."""
+    return maps.requires_grad and torch.is_grad_enabled()
+
+
+def takes_mean(flat: Tensor, k: int) -> bool:
+    """Whether `largest_mean` is a form for these maps: no gradient is asked for, and few cells."""
+    return 1 < k <= _MOST_KEPT and flat.dtype == torch.float32 and not is_recorded(flat)
 
 
 def why_not_mean(flat: Tensor, support: Support, *, temperature: float, sign_gradient: bool) -> str:
@@ -72,23 +84,109 @@ def largest(
     Raises:
         RuntimeError: If there is no library, no memory, or no such instruction set.
     """
+    values, index, _ = _largest(flat, k, None, num_threads, instruction_set)
+    return values, index
+
+
+def largest_mean(
+    flat: Tensor, grid: Grid, k: int, *, num_threads: int | None = None, instruction_set: InstructionSet = "auto"
+) -> Tensor:
+    """The mean cell (*batch, D) of the k largest under the softmax of their values, k up to 64; NaN without a law.
+
+    No gradient. Arguments are those of `largest`, of float32 maps on a grid whose axes are straight.
+    """
+    cells = _largest(flat, k, grid, num_threads, instruction_set)[2]
+    assert cells is not None
+    return cells
+
+
+def _largest(
+    flat: Tensor, k: int, grid: Grid | None, num_threads: int | None, instruction_set: InstructionSet
+) -> tuple[Tensor, Tensor, Tensor | None]:
     flat = flat.detach().contiguous()
     values, index = flat.new_empty(*flat.shape[:-1], k), flat.new_empty(*flat.shape[:-1], k, dtype=torch.long)
-    _run(
-        LargestCall(
-            maps=flat.data_ptr(),
-            values=values.data_ptr(),
-            index=index.data_ptr(),
-            num_maps=flat.shape[:-1].numel(),
-            num_cells=flat.shape[-1],
-            num_largest=k,
-            is_double=flat.dtype == torch.float64,
-            num_threads=torch.get_num_threads() if num_threads is None else num_threads,
-            isa=INSTRUCTION_SETS.index(instruction_set),
-        ),
-        flat.numel(),
+    cells = None if grid is None else flat.new_empty(*flat.shape[:-1], grid.ndim)
+    call = LargestCall(
+        maps=flat.data_ptr(),
+        values=values.data_ptr(),
+        index=index.data_ptr(),
+        cells=_address(cells),
+        num_maps=flat.shape[:-1].numel(),
+        num_cells=flat.shape[-1],
+        num_largest=k,
+        ndim=0 if grid is None else grid.ndim,
+        is_double=flat.dtype == torch.float64,
+        num_threads=torch.get_num_threads() if num_threads is None else num_threads,
+        isa=INSTRUCTION_SETS.index(instruction_set),
     )
-    return values, index
+    if grid is not None:
+        call.lengths[: grid.ndim] = grid.lengths
+    _run(call, flat.numel())
+    return values, index, cells
+
+
+def newton_cells(
+    flat: Tensor,
+    peak: Tensor,
+    grid: Grid,
+    taps: Sequence[float],
+    *,
+    floor: float,
+    ceiling: float,
+    curvature_step: int,
+    margin: int,
+    ridge: float,
+    one_sided_cross: bool,
+    moves_inwards: bool,
+    num_threads: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The peaks of `heatpoint.readout.dark` in cells (*batch, D), and for which maps they are found (*batch).
+
+    They are not where a value around the peak is clamped, which the rescaling of the whole map decides. No gradient.
+
+    Args:
+        flat: (*batch, cells) float32 on the CPU.
+        peak: (*batch), indices of the largest cells.
+        grid: The grid.
+        taps: Weights of the blur.
+        floor: And all that follows: the rule of the variant.
+        ceiling: The largest value.
+        curvature_step: Of the second derivatives, 1 or 2.
+        margin: Cells from a straight border within which a peak stays.
+        ridge: Added to the diagonal of the Hessian.
+        one_sided_cross: Whether the mixed derivative is one-sided.
+        moves_inwards: Whether the expansion moves off the border.
+        num_threads: None is torch.get_num_threads().
+
+    Raises:
+        RuntimeError: If there is no library or no memory.
+    """
+    flat, peak = flat.detach().contiguous(), peak.contiguous()
+    weights = torch.tensor(taps, dtype=torch.float32)
+    cells = flat.new_empty(*flat.shape[:-1], grid.ndim)
+    suffices = torch.empty(flat.shape[:-1], dtype=torch.bool)
+    call = NewtonCall(
+        maps=flat.data_ptr(),
+        peaks=peak.data_ptr(),
+        taps=weights.data_ptr(),
+        cells=cells.data_ptr(),
+        suffices=suffices.data_ptr(),
+        num_maps=peak.numel(),
+        num_taps=len(taps),
+        curvature_step=curvature_step,
+        margin=margin,
+        floor=floor,
+        ceiling=ceiling,
+        ridge=ridge,
+        ndim=grid.ndim,
+        one_sided_cross=one_sided_cross,
+        moves_inwards=moves_inwards,
+        num_threads=torch.get_num_threads() if num_threads is None else num_threads,
+    )
+    call.lengths[:] = (*grid.lengths, 1, 1)[:3]
+    call.cyclic[:] = [axis in grid.cyclic for axis in range(3)]
+    _run(call, flat.numel())
+    return cells, suffices
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,13 +52,18 @@ void by_parts(int64_t num_maps, int64_t num_cells, int64_t threads, const Work &
     const int64_t part = std::max<int64_t>(1, 32768 / num_cells);
     std::atomic<int64_t> next{0};
     on_threads(threads, [&] {
-        const NoDenormals guard;
         for (;;) {
             const int64_t first = next.fetch_add(part, std::memory_order_relaxed);
             if (first >= num_maps) return;
             work(first, std::min(first + part, num_maps));
         }
     });
+}
+
+bool is_grid(const hp_largest &c) {
+    int64_t cells = 1;
+    for (int a = 0; a < c.ndim && a < 3; ++a) cells *= c.lengths[a] < UINT32_MAX ? c.lengths[a] : 0;
+    return c.ndim >= 1 && c.ndim <= 3 && cells == c.num_cells;
 }
 
 bool is_sound(const hp_softmax &c) {
@@ -81,6 +86,7 @@ extern "C" int64_t hp_softmax_size(void) { return (int64_t)sizeof(hp_softmax); }
 extern "C" int32_t hp_largest_cells(hp_largest *call) {
     const hp_largest &c = *call;
     if (!c.maps || !c.values || !c.index || c.num_maps < 0) return HP_BAD_ARGUMENT;
+    if (c.cells && (c.is_double || c.num_largest > MOST_KEPT || !is_grid(c))) return HP_BAD_ARGUMENT;
     if (c.num_largest < 1 || c.num_largest > c.num_cells) return HP_BAD_ARGUMENT;
     const LargestWorker work = choice<LargestWorker>(c.isa, HP_WORKERS(largest));
     if (!work) return HP_NO_ISA;
@@ -89,7 +95,7 @@ extern "C" int32_t hp_largest_cells(hp_largest *call) {
     std::atomic<bool> is_short{false};
     by_parts(c.num_maps, c.num_cells, threads, [&](int64_t first, int64_t last) {
         // The maxima of the groups of a map, as floats or doubles.
-        Floats room(c.num_largest > 1 ? 2 * (c.num_cells / MOST_GROUPED + 3 * LEAST_CHUNKS * WIDEST) : 1);
+        Floats room(c.num_largest > 1 ? 2 * (c.num_cells / MOST_GROUPED + 2 * (LEAST_CHUNKS + 1) * WIDEST) : 1);
         try {
             if (room.get()) return work(c, first, last, room.get());
         } catch (const std::bad_alloc &) {
@@ -106,6 +112,9 @@ extern "C" int32_t hp_softmax_mean(hp_softmax *call) {
     const int64_t cells = call->num_rows * call->row_length;
     const int64_t threads =
         useful_threads(call->num_threads, call->num_maps, (double)call->num_maps * (double)cells, LEAST_WEIGHED);
-    by_parts(call->num_maps, cells, threads, [&](int64_t first, int64_t last) { work(*call, first, last); });
+    by_parts(call->num_maps, cells, threads, [&](int64_t first, int64_t last) {
+        const NoDenormals guard;
+        work(*call, first, last);
+    });
     return HP_OK;
 }

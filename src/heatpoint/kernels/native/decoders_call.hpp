@@ -11,10 +11,11 @@ namespace heatpoint {
 // Functions in here are compiled once per instruction set; without a name of their own the linker could take the wrong one.
 namespace {
 
-constexpr int64_t MOST_INSERTED = 64;    // beyond it, cells are sorted rather than inserted one by one
-constexpr int64_t MOST_GROUPED = 16;     // vectors whose maximum is taken lane by lane
-constexpr int64_t LEAST_CHUNKS = 16;     // of a map, which shorter groups are for
-constexpr int64_t WIDEST = 16;           // lanes of a vector at most
+constexpr int64_t MOST_KEPT = 64;    // beyond it, all cells of a map are sorted
+constexpr int64_t BLOCK = 16;        // vectors of which one maximum is taken, for the largest cell alone
+constexpr int64_t MOST_GROUPED = 8;  // vectors whose maximum is taken lane by lane, for several cells
+constexpr int64_t LEAST_CHUNKS = 32;  // of a map, which shorter groups are for
+constexpr int64_t WIDEST = 16;       // lanes of a vector at most
 
 inline int64_t vectors_of_chunk(int64_t num_vectors) {
     const int64_t count = num_vectors / LEAST_CHUNKS;

@@ -17,8 +17,9 @@ namespace HP_ISA {
 
 #include "vectors.hpp"
 
-#include "largest.hpp"
 #include "softmax.hpp"
+
+#include "largest.hpp"
 
 }  // namespace HP_ISA
 

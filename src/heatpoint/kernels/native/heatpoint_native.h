@@ -56,9 +56,11 @@ struct hp_largest {
     // Out.
     void *values;   // (M, k), of the type of the maps
     int64_t *index;  // (M, k)
+    float *cells;    // (M, D) mean cell of the k under the softmax of their values, x first; or null. NaN without a law
     // In.
     int64_t num_maps, num_cells, num_largest;
-    int32_t is_double, num_threads, isa;
+    int64_t lengths[3];  // cells per axis, x first; only with cells
+    int32_t ndim, is_double, num_threads, isa;
 };
 
 // Means of coordinates c under p = softmax(logits · inverse_temperature), and the gradient of any function of them. A map is

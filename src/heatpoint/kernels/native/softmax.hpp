@@ -20,8 +20,8 @@ struct Exponent {
     }
 };
 
-static Exponent exponent_of(const hp_softmax &call, float largest) {
-    const double bits = call.inverse_temperature * 1.4426950408889634;
+static Exponent exponent_of(double inverse_temperature, float largest) {
+    const double bits = inverse_temperature * 1.4426950408889634;
     const float high = (float)bits;
     return {largest, high, (float)(bits - high), (float)(-125.0 / bits)};
 }
@@ -101,7 +101,7 @@ static void mean(const hp_softmax &call, const float *logits, const float *colum
     const float largest = largest_finite(logits, length * call.num_rows);
     for (int a = 0; a < 2 + call.ndim; ++a) stats[a] = NAN;
     if (largest != largest) return;
-    const Exponent exponential = exponent_of(call, largest);
+    const Exponent exponential = exponent_of(call.inverse_temperature, largest);
     Sums sums;
     RowSums<C> row;
     int64_t pending = 0;
@@ -140,7 +140,7 @@ static void gradient(const hp_softmax &call, int64_t map, const float *logits, c
         for (int64_t i = 0; i < length * call.num_rows; ++i) out[i] = NAN;
         return;
     }
-    const Exponent exponential = exponent_of(call, stats[0]);
+    const Exponent exponential = exponent_of(call.inverse_temperature, stats[0]);
     float factors[MOST_AXES] = {};
     double constant = call.constant ? call.constant[map] / (double)stats[1] : 0.0;
     for (int a = 0; a < ndim; ++a) {
