@@ -736,7 +736,8 @@ def test_forbidden_cells_count_as_the_floor_of_dark(variant: str) -> None:
     forbidden[:, 1], forbidden[0, 8, 9] = True, True
     leaf = maps.masked_fill(forbidden, -torch.inf).requires_grad_()
     found = dark(leaf, grid, sigma_cells=1.5, variant=variant)
-    assert torch.equal(found, dark(maps.masked_fill(forbidden, floor), grid, sigma_cells=1.5, variant=variant))
+    filled = maps.masked_fill(forbidden, floor).requires_grad_()
+    assert torch.equal(found, dark(filled, grid, sigma_cells=1.5, variant=variant))
     (gradient,) = torch.autograd.grad(found.sum(), leaf)
     assert found.isfinite().all()
     assert gradient.isfinite().all()

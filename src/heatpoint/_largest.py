@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from heatpoint._checks import looks_at
+from heatpoint.kernels import choose
+from heatpoint.kernels._native_decoders import largest, why_not
 
 # Below these sizes the calls of the further stages cost more than they save.
 _LEAST_CELLS = 256
@@ -23,14 +25,17 @@ _LEAST_TO_COMPARE, _LEAST_TO_RANK = 2**15, 2**18
 _STEP = 32
 
 
-def first_largest(flat: Tensor) -> tuple[Tensor, Tensor]:
+def first_largest(flat: Tensor, *, function: str = "first_largest") -> tuple[Tensor, Tensor]:
     """The largest value of flat maps (*batch, cells) and the index of the first cell that has it, both (*batch).
 
-    A map with a NaN gives its first NaN, as `torch.max` does. One pass over the maps on the CPU.
+    A map with a NaN gives its first NaN, as `torch.max` does. One pass over the maps on the CPU, where a native kernel does it.
 
     >>> first_largest(torch.tensor([[1.0, 3.0, 3.0], [-torch.inf, -2.0, -3.0]]))
     (tensor([ 3., -2.]), tensor([1, 1]))
     """
+    if choose(function, {"native": why_not(flat, takes_double=True)}) == "native":
+        most, cells = largest(flat, 1)
+        return most.squeeze(-1), cells.squeeze(-1)
     block = _peak_block(flat.shape[-1]) if _is_worth_blocks(flat, _LEAST_TO_COMPARE) else 0
     if not block:
         values, index = flat.max(dim=-1)
@@ -42,15 +47,17 @@ def first_largest(flat: Tensor) -> tuple[Tensor, Tensor]:
     return values.view(flat.shape[:-1]), (best * block + inside).view(flat.shape[:-1])
 
 
-def largest_cells(flat: Tensor, k: int) -> Tensor:
+def largest_cells(flat: Tensor, k: int, *, function: str = "largest_cells") -> Tensor:
     """Indices (*batch, k) of the k largest cells of flat maps (*batch, cells), in no order; NaN counts as the largest.
 
-    Which of several equal cells comes last is left open. On the CPU one pass over the maps, after which some 200 of the 4096
-    cells of a map are ranked for k = 9.
+    Which of several equal cells comes last is left open. On the CPU one pass over the maps, in a native kernel or in torch;
+    there some 200 of the 4096 cells of a map are ranked afterwards for k = 9.
 
     >>> largest_cells(torch.tensor([1.0, 5.0, 4.0, 2.0]), 2).sort().values
     tensor([1, 2])
     """
+    if choose(function, {"native": why_not(flat, takes_double=True)}) == "native":
+        return largest(flat, k)[1]
     rounds = _rounds(flat.shape[-1], k) if _is_worth_blocks(flat, _LEAST_TO_RANK) else None
     if rounds is not None:
         block, group = rounds

@@ -113,7 +113,7 @@ def cells_within(radius: int, center: Tensor, grid: Grid) -> tuple[Tensor, Tenso
 
 def peak_index(function: str, flat: Tensor, argument: str = "logits") -> Tensor:
     """Row-major index (*batch) of the first largest cell of flat maps (*batch, cells); maps without one are refused."""
-    values, index = first_largest(flat.detach())
+    values, index = first_largest(flat.detach(), function=function)
     if looks_at(flat) and not bool(values.isfinite().all()):
         log_probabilities(function, flat.detach(), argument)
     return index

@@ -37,6 +37,52 @@ class SamplingCall(ctypes.Structure):
     )
 
 
+class LargestCall(ctypes.Structure):
+    """`struct hp_largest`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("maps", "values", "index", "cells")),
+        *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_largest")),
+        ("lengths", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int32) for name in ("ndim", "is_double", "num_threads", "isa")),
+    )
+
+
+class SoftmaxCall(ctypes.Structure):
+    """`struct hp_softmax`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("logits", "columns", "cloud_of_map", "row_places", "slope", "constant")),
+        *((name, ctypes.c_void_p) for name in ("stats", "gradient")),
+        *((name, ctypes.c_int64) for name in ("num_maps", "num_rows", "row_length")),
+        ("inverse_temperature", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("ndim", "num_columns", "num_threads", "isa")),
+    )
+
+
+class NewtonCall(ctypes.Structure):
+    """`struct hp_newton`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("maps", "peaks", "taps", "cells", "suffices")),
+        ("num_maps", ctypes.c_int64),
+        ("lengths", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int64) for name in ("num_taps", "curvature_step", "margin")),
+        *((name, ctypes.c_double) for name in ("floor", "ceiling", "ridge")),
+        ("cyclic", ctypes.c_int32 * 3),
+        *((name, ctypes.c_int32) for name in ("ndim", "one_sided_cross", "moves_inwards", "num_threads")),
+    )
+
+
+# What a call is made with -> the function that takes it and the one that tells its size.
+CALLS: dict[type[ctypes.Structure], tuple[str, str]] = {
+    SamplingCall: ("hp_sampling_argmax", "hp_sampling_size"),
+    LargestCall: ("hp_largest_cells", "hp_largest_size"),
+    SoftmaxCall: ("hp_softmax_mean", "hp_softmax_size"),
+    NewtonCall: ("hp_newton_step", "hp_newton_size"),
+}
+
+
 @dataclass(frozen=True)
 class Library:
     """The loaded library, or in one sentence why there is none."""
@@ -75,15 +121,23 @@ def load(folder: Path) -> Library:
         )
     try:
         handle = ctypes.CDLL(str(path))
-        handle.hp_sampling_size.restype = ctypes.c_int64
-        version, size = int(handle.hp_abi_version()), int(handle.hp_sampling_size())
+        version = int(handle.hp_abi_version())
+        sizes = [_size(handle, measure) for _, measure in CALLS.values()] if version == ABI_VERSION else []
     except (OSError, AttributeError) as problem:
         return Library(None, f"{path.name} cannot be loaded: {problem}. Reinstall heatpoint.")
-    if (version, size) != (ABI_VERSION, ctypes.sizeof(SamplingCall)):
+    expected = [ctypes.sizeof(call) for call in CALLS]
+    if sizes != expected:
         return Library(
             None,
-            f"{path.name} speaks version {version} of the interface ({size} bytes), this heatpoint version {ABI_VERSION} "
-            f"({ctypes.sizeof(SamplingCall)} bytes). Build it again.",
+            f"{path.name} speaks version {version} of the interface with structures of {sizes} bytes, this heatpoint version "
+            f"{ABI_VERSION} with {expected}. Build it again.",
         )
-    handle.hp_sampling_argmax.argtypes = [ctypes.POINTER(SamplingCall)]
+    for call, (function, _) in CALLS.items():
+        getattr(handle, function).argtypes = [ctypes.POINTER(call)]
     return Library(handle, "")
+
+
+def _size(handle: ctypes.CDLL, measure: str) -> int:
+    function = getattr(handle, measure)
+    function.restype = ctypes.c_int64
+    return int(function())

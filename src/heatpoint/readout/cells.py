@@ -17,8 +17,10 @@ from heatpoint._lattice import (
     shortest_steps,
     wrapped,
 )
-from heatpoint._numerics import full_precision, probabilities, promote
+from heatpoint._numerics import full_precision, log_probabilities, probabilities, promote
 from heatpoint.expectation import expected_position
+from heatpoint.kernels import choose
+from heatpoint.kernels._native_decoders import largest_mean, takes_mean, why_not
 from heatpoint.support import Grid, Support, check_grid, check_support, per_axis
 
 WEIGHTINGS = ("probability", "logits", "values")
@@ -92,8 +94,11 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     rule = f"be a whole number from 1 to the {grid.num_cells} cells of a map"
     k = check_whole("top_k", "k", k, rule, least=1, most=grid.num_cells, remedy="k=1 is the plain argmax.")
     flat = promote(grid.flatten("top_k", logits))
+    found = None if weighting == "values" else _native_mean(flat, grid, k)
+    if found is not None:
+        return found
     # Among equal cells the k largest are any; the plain argmax takes the first.
-    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else largest_cells(flat.detach(), k)
+    chosen = peak_index("top_k", flat).unsqueeze(-1) if k == 1 else largest_cells(flat.detach(), k, function="top_k")
     weights = _weights("top_k", flat.gather(-1, chosen), None, weighting)
     if not isinstance(grid, Grid):
         centers = grid.cell_centers(dtype=flat.dtype, device=flat.device).expand(*chosen.shape[:-1], -1, -1)
@@ -179,6 +184,18 @@ def four_neighbours(logits: Tensor, grid: Grid, target: Tensor, *, weighting: st
         rows.append((index == low[..., axis, None]) | (index == high[..., axis, None]))
     mask = outer(rows, grid).flatten(-grid.ndim).expand(flat.shape)
     return _mean_over("four_neighbours", flat, mask, grid, weighting)
+
+
+def _native_mean(flat: Tensor, grid: Support, k: int) -> Tensor | None:
+    """The softmax-weighted mean (*batch, D) of the k largest cells by the native kernel; None where that has no such form."""
+    form = choose("top_k", {"native": why_not(flat, takes_double=True)})
+    if form != "native" or not isinstance(grid, Grid) or grid.cyclic or not takes_mean(flat, k):
+        return None
+    cells = largest_mean(flat, grid, k)
+    if bool(cells.isnan().any()):
+        # Says which maps have no distribution, as the torch form does.
+        log_probabilities("top_k", flat.detach())
+    return grid.to_points(cells)
 
 
 def _is_small(radius: int, grid: Grid) -> bool:

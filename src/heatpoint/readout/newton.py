@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from heatpoint._checks import check_real, check_whole, looks_at, message, one_of
 from heatpoint._lattice import cells_within, onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
+from heatpoint.kernels import choose
+from heatpoint.kernels._native_decoders import is_recorded, newton_cells, why_not
 from heatpoint.readout._blur import band_matrix, modulate, opencv_taps
 from heatpoint.support import Grid, check_grid, per_axis
 
@@ -56,8 +58,9 @@ def dark(
       neighbours all exist. On an exact Gaussian map without a blur (kernel_size=1) it is exact everywhere, the border
       included. The step is limited to 1.5 cells.
 
-    Cost on the CPU: that of finding the peak. Of a map far larger than the kernel only the cells that reach the derivatives are
-    blurred; the whole map is where a value near the peak is clamped, which the rescaling decides.
+    Cost on the CPU: that of finding the peak, after which a native kernel or torch looks at the cells around it. Of a map far
+    larger than the blur only the cells that reach the derivatives are blurred; the whole map is where a value near the peak is
+    clamped, which the rescaling decides.
 
     Args:
         maps: (*batch, *grid.shape), values (not logits): what a network trained on Gaussian maps predicts. A forbidden cell
@@ -87,17 +90,28 @@ def dark(
     taps = opencv_taps(_kernel_size(sigma_cells, kernel_size))
     rule = _RULES[variant]
     flat = promote(grid.flatten("dark", maps, "maps"))
-    peak = grid.unravel(peak_index("dark", flat, "maps"))
+    index = peak_index("dark", flat, "maps")
+    obstacle = "the maps need a gradient" if is_recorded(flat) else why_not(flat)
+    if choose("dark", {"native": obstacle}) != "native":
+        return wrapped(grid.to_points(_peak_cells(flat, index, grid, rule, taps)), grid)
+    cells, is_found = newton_cells(flat, index, grid, taps, **asdict(rule))
+    if not bool(is_found.all()):
+        cells[~is_found] = _peak_cells(flat[~is_found], index[~is_found], grid, rule, taps)
+    return wrapped(grid.to_points(cells), grid)
+
+
+def _peak_cells(flat: Tensor, index: Tensor, grid: Grid, rule: _Rule, taps: list[float]) -> Tensor:
+    """The fitted peaks in cells (*batch, D), of flat maps (*batch, cells) with their largest cell at `index` (*batch)."""
+    peak = grid.unravel(index)
     center, is_active = _expansion_cell(peak, grid, rule)
     may_move = _has_margin(peak, grid, rule.margin)
-    largest = flat.detach().gather(-1, grid.ravel(peak).unsqueeze(-1)).squeeze(-1)
+    largest = flat.detach().gather(-1, index.unsqueeze(-1)).squeeze(-1)
     is_bounded = (largest <= rule.ceiling) & largest.isfinite()
     step, is_regular = _step(flat, center, ~may_move, is_bounded, is_active, grid, rule, taps)
     if rule.moves_inwards:
         step = step.clamp(-1.5, 1.5)
     moves = is_regular & may_move
-    cells = torch.where(moves.unsqueeze(-1), center + step, peak.to(flat.dtype))
-    return wrapped(grid.to_points(cells), grid)
+    return torch.where(moves.unsqueeze(-1), center + step, peak.to(flat.dtype))
 
 
 def _step(

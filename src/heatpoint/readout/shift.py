@@ -92,7 +92,7 @@ def second_maximum_shift(maps: Tensor, grid: Grid) -> Tensor:
     check_grid("second_maximum_shift", grid)
     flat = promote(grid.flatten("second_maximum_shift", maps, "maps")).detach()
     index = peak_index("second_maximum_shift", flat, "maps").unsqueeze(-1)
-    second_value, second = first_largest(flat.scatter(-1, index, -torch.inf))
+    second_value, second = first_largest(flat.scatter(-1, index, -torch.inf), function="second_maximum_shift")
     cells = grid.unravel(index.squeeze(-1)).to(flat.dtype)
     steps = []
     for axis in range(grid.ndim):

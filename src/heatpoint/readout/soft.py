@@ -11,6 +11,7 @@ from torch import Tensor
 from heatpoint._checks import check_real, message, one_of
 from heatpoint._lattice import along, axis_steps, center_at, peak_index
 from heatpoint._numerics import full_precision, probabilities, promote
+from heatpoint._soft_position import soft_position
 from heatpoint.expectation import expected_position
 from heatpoint.rounding._maps import check_sigmas
 from heatpoint.support import Grid, Support, check_support
@@ -39,9 +40,9 @@ def soft_argmax(logits: Tensor, grid: Support, *, sign_gradient: bool = False, t
     tensor([2.])
     """
     check_support("soft_argmax", grid)
-    flat = _tempered("soft_argmax", logits, grid, temperature)
-    weights = probabilities("soft_argmax", flat)
-    return expected_position(weights, grid, sign_gradient=sign_gradient)
+    temperature = _checked_temperature("soft_argmax", temperature)
+    flat = promote(grid.flatten("soft_argmax", logits))
+    return soft_position("soft_argmax", flat, grid, temperature=temperature, sign_gradient=sign_gradient)
 
 
 @full_precision
@@ -94,9 +95,13 @@ def kernel_soft_argmax(
 
 
 def _tempered(function: str, logits: Tensor, support: Support, temperature: float) -> Tensor:
-    temperature = check_real(function, "temperature", temperature, "be greater than 0", above=0)
+    temperature = _checked_temperature(function, temperature)
     flat = promote(support.flatten(function, logits))
     return flat if temperature == 1 else flat / temperature
+
+
+def _checked_temperature(function: str, temperature: float) -> float:
+    return check_real(function, "temperature", temperature, "be greater than 0", above=0)
 
 
 def _log_kernel(index: Tensor, flat: Tensor, support: Support, sigma_cells: float | Sequence[float]) -> Tensor:

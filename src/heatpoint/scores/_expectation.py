@@ -11,9 +11,9 @@ from heatpoint._checks import message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
 from heatpoint._sampling_arguments import shared_draw
+from heatpoint._soft_position import soft_position
 from heatpoint.basis import make_basis
 from heatpoint.density import Density
-from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose, fused
 from heatpoint.kernels._shared_draws import Sharing
 from heatpoint.kernels.shared import product_error
@@ -58,7 +58,7 @@ def error_of_expectation(
     flat, target = flat_and_target("error_of_expectation", logits, grid, target)
     one_of("error_of_expectation", "distance", distance, DISTANCES)
     axis_weight = fit_axis_weight("error_of_expectation", axis_weight, tuple(flat.shape[:-1]), grid, distance)
-    points = expected_position(probabilities("error_of_expectation", flat), grid, sign_gradient=sign_gradient)
+    points = soft_position("error_of_expectation", flat, grid, sign_gradient=sign_gradient)
     return norm(difference(points, target, grid), distance, axis_weight)
 
 

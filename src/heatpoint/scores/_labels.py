@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from heatpoint._checks import looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
+from heatpoint.kernels import choose
+from heatpoint.kernels._native_decoders import label_cross_entropy, why_not
 from heatpoint.rounding._cells import activation_cells, cells_of
 from heatpoint.rounding._maps import gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
@@ -43,7 +45,8 @@ def rounded_cross_entropy(
     as well, without the noise of the draw. "floor", "round" and "ceil" are the vanilla quantization systems (Table 1), the
     baseline that the paper compares with.
 
-    Cost: one log softmax. The label is the index of a cell, of 2^D cells if expected; no target map is made.
+    Cost: one log softmax, of which the native kernel keeps two numbers per map for the backward pass. The label is the index of
+    a cell, of 2^D cells if expected; no target map is made.
 
     Args:
         logits: (*batch, *grid.shape).
@@ -65,9 +68,21 @@ def rounded_cross_entropy(
     """
     check_grid("rounded_cross_entropy", grid)
     flat, target = flat_and_target("rounded_cross_entropy", logits, grid, target)
-    log_p = log_probabilities("rounded_cross_entropy", flat)
-    index, weight = _label_cells("rounded_cross_entropy", grid, target.expand(*log_p.shape[:-1], -1), label, generator)
-    return -_weighted(weight, log_p.gather(-1, index)).sum(dim=-1)
+    target = target.expand(*flat.shape[:-1], -1)
+    index, weight = _label_cells("rounded_cross_entropy", grid, target, label, generator)
+
+    def plain(maps: Tensor) -> Tensor:
+        log_p = log_probabilities("rounded_cross_entropy", maps)
+        return -_weighted(weight, log_p.gather(-1, index)).sum(dim=-1)
+
+    obstacle = "the target needs a gradient" if weight.requires_grad else why_not(flat)
+    if choose("rounded_cross_entropy", {"native": obstacle}) != "native":
+        return plain(flat)
+    loss = label_cross_entropy(flat, index, weight, plain=plain)
+    if bool(loss.isnan().any()):
+        # Says which maps have no distribution, as the torch form does.
+        log_probabilities("rounded_cross_entropy", flat.detach())
+    return loss
 
 
 @full_precision

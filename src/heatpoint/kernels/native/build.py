@@ -19,6 +19,9 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = "libheatpoint.dylib" if sys.platform == "darwin" else "libheatpoint.so"
 
+PLAIN = ("sampling.cpp", "decoders.cpp", "newton.cpp")
+PER_INSTRUCTION_SET = ("sampling", "decoders")
+
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # No -ffast-math: it makes a finite loss of a map whose cells are all −inf. These two let loops become vectors all the same.
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
@@ -48,9 +51,11 @@ def build(folder: Path = SOURCES.parent) -> Path:
     compiler = _compiler()
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     # The linker takes the first of equal functions, so those that every processor understands come first.
-    units: list[tuple[str, list[str]]] = [("sampling.cpp", []), ("sampling_portable.cpp", [])]
+    units: list[tuple[str, list[str]]] = [(name, []) for name in PLAIN]
+    units += [(f"{name}_portable.cpp", []) for name in PER_INSTRUCTION_SET]
     if is_x86:
-        units += [("sampling_avx2.cpp", AVX2), ("sampling_avx512.cpp", AVX512)]
+        for name in PER_INSTRUCTION_SET:
+            units += [(f"{name}_avx2.cpp", AVX2), (f"{name}_avx512.cpp", AVX512)]
     flags = [*FLAGS, *(["-DHP_X86"] if is_x86 else []), *shlex.split(os.environ.get("CXXFLAGS", ""))]
     with tempfile.TemporaryDirectory() as scratch:
         objects = [str(Path(scratch) / f"{name}.o") for name, _ in units]

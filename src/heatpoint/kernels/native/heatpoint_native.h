@@ -51,10 +51,69 @@ struct hp_sampling {
     int64_t num_undefined;  // maps that hold a NaN or +inf; their results are NaN
 };
 
+// The largest cells of each of M maps of N cells, largest first, of equal ones the first; NaN counts as the largest.
+struct hp_largest {
+    const void *maps;  // (M, N) float32 or float64
+    // Out.
+    void *values;   // (M, k), of the type of the maps
+    int64_t *index;  // (M, k)
+    float *cells;    // (M, D) mean cell of the k under the softmax of their values, x first; or null. NaN without a law
+    // In.
+    int64_t num_maps, num_cells, num_largest;
+    int64_t lengths[3];  // cells per axis, x first; only with cells
+    int32_t ndim, is_double, num_threads, isa;
+};
+
+// Means of coordinates c under p = softmax(logits · inverse_temperature), and the gradient of any function of them. A map is
+// `num_rows` rows of `row_length` cells. Of the D coordinates of a cell the first depend on its place in the row (columns), the
+// last on the row (row_places); all are less some middle of the caller's. Arrays are contiguous, row-major float32.
+struct hp_softmax {
+    // In.
+    const float *logits;          // (M, num_rows, row_length); −inf forbids a cell
+    const float *columns;         // (clouds, num_columns, row_length)
+    const int64_t *cloud_of_map;  // (M) which of the clouds a map lies on, or null: all on the first
+    const float *row_places;      // (num_rows, D − num_columns)
+    const float *slope;           // (M, D) for the gradient: of the function with respect to the means
+    const float *constant;        // (M) for the gradient, or null: 0
+    // Out, or in for the gradient.
+    float *stats;  // (M, 2 + D): the largest logit, Σ exp((logit − largest) · inverse_temperature), the means; NaN without law
+    // Out.
+    float *gradient;  // (M, N) p · (slope · (c − mean) · inverse_temperature + constant); or null, and the stats are made
+    // In.
+    int64_t num_maps, num_rows, row_length;
+    double inverse_temperature;
+    int32_t ndim, num_columns, num_threads, isa;
+};
+
+// The peaks of Gaussians fitted to blurred maps by one Newton step from a cell each (DARK), in cells.
+struct hp_newton {
+    // In.
+    const float *maps;     // (M, N); −inf counts as the floor
+    const int64_t *peaks;  // (M) indices of the largest cells
+    const float *taps;     // (num_taps) of the blur, an odd number
+    // Out.
+    float *cells;       // (M, D), x first
+    uint8_t *suffices;  // (M) 0: the cells around the peak do not decide, as a value is clamped; the result is left open
+    // In.
+    int64_t num_maps;
+    int64_t lengths[3];  // cells per axis, x first; 1 for axes that do not exist
+    int64_t num_taps, curvature_step, margin;
+    double floor, ceiling, ridge;
+    int32_t cyclic[3];  // whether an axis wraps around
+    int32_t ndim, one_sided_cross, moves_inwards, num_threads;
+};
+
 HP_EXPORT int32_t hp_abi_version(void);
-HP_EXPORT int64_t hp_sampling_size(void);  // sizeof(struct hp_sampling), which the caller compares with its own
+// Bytes of the structures above, in their order, which the caller compares with its own.
+HP_EXPORT int64_t hp_sampling_size(void);
+HP_EXPORT int64_t hp_largest_size(void);
+HP_EXPORT int64_t hp_softmax_size(void);
+HP_EXPORT int64_t hp_newton_size(void);
 HP_EXPORT int32_t hp_best_isa(void);
 HP_EXPORT int32_t hp_sampling_argmax(struct hp_sampling *call);
+HP_EXPORT int32_t hp_largest_cells(struct hp_largest *call);
+HP_EXPORT int32_t hp_softmax_mean(struct hp_softmax *call);
+HP_EXPORT int32_t hp_newton_step(struct hp_newton *call);
 
 #ifdef __cplusplus
 }

@@ -1,18 +1,9 @@
 // The C interface: checks a call, picks the instruction set, shares the maps among threads.
 
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
-#include <new>
-#include <system_error>
-#include <thread>
-#include <vector>
 
 #include "sampling_call.hpp"
-
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
+#include "threads.hpp"
 
 namespace heatpoint {
 
@@ -28,44 +19,6 @@ void fill_centers(const float *points, int64_t n, int D, int64_t row, float *x, 
 }
 
 namespace {
-
-// Weights far below a map's largest are denormal numbers, which slow arithmetic down several times; they count as 0 meanwhile.
-class NoDenormals {
-  public:
-#if defined(__SSE2__)
-    NoDenormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
-    ~NoDenormals() { _mm_setcsr(before); }
-
-  private:
-    unsigned before;
-#elif defined(__aarch64__)
-    NoDenormals() {
-        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-        __asm__ volatile("msr fpcr, %0" : : "r"(before | (UINT64_C(1) << 24)));
-    }
-    ~NoDenormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
-
-  private:
-    uint64_t before;
-#else
-    NoDenormals() {}
-    ~NoDenormals() {}
-#endif
-};
-
-// 64-byte aligned floats, or null.
-class Floats {
-  public:
-    explicit Floats(int64_t count) : memory(std::malloc((size_t)count * sizeof(float) + 64)) {}
-    ~Floats() { std::free(memory); }
-    Floats(const Floats &) = delete;
-    float *get() const {
-        return memory ? reinterpret_cast<float *>(((uintptr_t)memory + 63) & ~(uintptr_t)63) : nullptr;
-    }
-
-  private:
-    void *memory;
-};
 
 bool is_sound(const hp_sampling &c) {
     const bool asks_distance = c.loss || c.target_gradient || (c.logits_gradient && !c.sample_gradient);
@@ -152,28 +105,17 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
 
     // A thread is worth its start from some ten thousand draws on.
     const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
-    int64_t threads = call->num_threads < 1 ? 1 : call->num_threads;
-    if (threads > call->num_maps) threads = call->num_maps;
-    if ((double)threads > draws / 65536) threads = draws < 131072 ? 1 : (int64_t)(draws / 65536);
+    const int64_t threads = useful_threads(call->num_threads, call->num_maps, draws, 65536);
 
     const int64_t room = Rows::total(task.row, longest_axis(*call));
     std::atomic<int64_t> working{0};
-    const auto run = [&] {
+    on_threads(threads, [&] {
         Floats memory(room);
         if (!memory.get()) return;
         working.fetch_add(1);
         const NoDenormals guard;
         work(task, memory.get());
-    };
-    std::vector<std::thread> helpers;
-    try {
-        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(run);
-    } catch (const std::system_error &) {
-        // Fewer threads do the same work.
-    } catch (const std::bad_alloc &) {
-    }
-    run();
-    for (std::thread &helper : helpers) helper.join();
+    });
     call->num_forbidden = task.num_forbidden.load();
     call->num_undefined = task.num_undefined.load();
     return working.load() > 0 ? HP_OK : HP_NO_MEMORY;

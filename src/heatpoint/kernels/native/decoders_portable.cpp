@@ -1,0 +1,3 @@
+#define HP_ISA portable
+#define HP_WIDTH 4
+#include "decoders_kernel.hpp"

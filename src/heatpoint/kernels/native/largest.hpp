@@ -1,0 +1,268 @@
+// The largest cells of a map by the maxima of its blocks; included once per instruction set, after vectors.hpp.
+//
+// Only few cells are looked at by themselves: those of the block that holds the maximum, or those that reach the k-th largest of
+// the maxima of groups, of which at least k cells are not smaller.
+
+template <typename T>
+struct Lanes;
+
+template <>
+struct Lanes<float> {
+    typedef vf V;
+    typedef vi M;
+    typedef int32_t Number;
+    static constexpr int COUNT = W;
+};
+
+template <>
+struct Lanes<double> {
+    typedef vd V;
+    typedef vl M;
+    typedef int64_t Number;
+    static constexpr int COUNT = QUADS;
+};
+
+static inline uint32_t bits_of(vi mask) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < W; ++i) bits |= (uint32_t)(mask[i] & 1) << i;
+    return bits;
+#endif
+}
+
+static inline uint32_t bits_of(vl mask) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return _mm512_movepi64_mask((__m512i)mask);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    return (uint32_t)_mm256_movemask_pd((__m256d)mask);
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < QUADS; ++i) bits |= (uint32_t)(mask[i] & 1) << i;
+    return bits;
+#endif
+}
+
+template <typename T>
+static inline typename Lanes<T>::V read(const T *p) {
+    typename Lanes<T>::V x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+template <typename T>
+static T largest_lane(typename Lanes<T>::V x) {
+    T most = x[0];
+    for (int i = 1; i < Lanes<T>::COUNT; ++i) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+// Lane by lane the maximum of `count` vectors; true in `is_nan` where one of them is NaN.
+template <typename T>
+static inline typename Lanes<T>::V maximum(const T *p, int64_t count, typename Lanes<T>::M &is_nan) {
+    typedef typename Lanes<T>::V V;
+    constexpr int L = Lanes<T>::COUNT;
+    V most[2] = {read(p), read(p)};
+    is_nan = is_nan | (most[0] != most[0]);
+    int64_t v = 1;
+    for (; v + 1 < count; v += 2) {
+        const V a = read(p + v * L), b = read(p + (v + 1) * L);
+        is_nan = is_nan | (a != a) | (b != b);
+        most[0] = a > most[0] ? a : most[0];
+        most[1] = b > most[1] ? b : most[1];
+    }
+    for (; v < count; ++v) {
+        const V a = read(p + v * L);
+        is_nan = is_nan | (a != a);
+        most[0] = a > most[0] ? a : most[0];
+    }
+    return most[0] > most[1] ? most[0] : most[1];
+}
+
+// The first of the largest cells of a map; false if it holds a NaN.
+template <typename T>
+static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &index) {
+    typedef typename Lanes<T>::V V;
+    constexpr int L = Lanes<T>::COUNT;
+    const int64_t num_vectors = num_cells / L;
+    typename Lanes<T>::M is_nan{};
+    T best = -INFINITY;
+    int64_t block = 0;
+    for (int64_t v = 0; v < num_vectors; v += BLOCK) {
+        const int64_t count = num_vectors - v < BLOCK ? num_vectors - v : BLOCK;
+        const V most = maximum(map + v * L, count, is_nan);
+        if (bits_of(most > best)) {
+            best = largest_lane<T>(most);
+            block = v * L;
+        }
+    }
+    if (num_vectors && bits_of(is_nan)) return false;
+    index = block;
+    while (index < num_vectors * L && !(map[index] == best)) ++index;
+    if (num_vectors == 0) index = 0;
+    for (int64_t i = num_vectors * L; i < num_cells; ++i) {
+        if (map[i] != map[i]) return false;
+        if (map[i] > best) {
+            best = map[i];
+            index = i;
+        }
+    }
+    value = map[index];
+    return true;
+}
+
+// Keeps the largest of the numbers it is given, of equal ones those that came first. What may be among them is collected, and
+// ranked when the room is full and at the end: a rank is how many go before, which needs no branches.
+template <typename T>
+class Keeper {
+    typedef typename Lanes<T>::V V;
+    typedef typename Lanes<T>::M M;
+    static constexpr int L = Lanes<T>::COUNT;
+    static constexpr int64_t ROOM = 2 * MOST_KEPT + 2 * L;
+
+  public:
+    // Numbers below `least` are none of the largest.
+    Keeper(int64_t wanted, T least) : wanted(wanted), least(least) {}
+
+    // Takes the lanes of x whose bits are set in `exists`; lane 0 is at `place`.
+    inline void add(V x, int64_t place, uint32_t exists = ~(uint32_t)0) {
+        uint32_t bits = (is_above ? bits_of(x > least) : bits_of(x >= least)) & exists;
+        if (!bits) return;
+        for (; bits; bits &= bits - 1, ++count) {
+            const int lane = __builtin_ctz(bits);
+            values[count] = x[lane];
+            places[count] = place + lane;
+        }
+        if (count > limit()) sort();
+    }
+
+    // Puts what was kept in order; what is no longer wanted is lost.
+    void sort() {
+        T sorted[ROOM];
+        int64_t at[ROOM];
+        for (int64_t i = 0; i < count; i += L) {
+            const V x = read(values + i);
+            M rank{};
+            int64_t j = 0;
+            for (; j < i; ++j) rank -= values[j] >= x;
+            for (; j < i + L && j < count; ++j) rank -= (values[j] > x) | ((values[j] == x) & (numbered() > (typename Lanes<T>::Number)(j - i)));
+            for (; j < count; ++j) rank -= values[j] > x;
+            for (int64_t lane = 0; lane < L && i + lane < count; ++lane) {
+                sorted[rank[lane]] = values[i + lane];
+                at[rank[lane]] = places[i + lane];
+            }
+        }
+        if (count > wanted) count = wanted;
+        std::memcpy(values, sorted, (size_t)count * sizeof(T));
+        std::memcpy(places, at, (size_t)count * sizeof(int64_t));
+        if (count < wanted) return;
+        least = values[wanted - 1];
+        is_above = true;
+    }
+
+    int64_t wanted, count = 0;
+    T least, values[ROOM] = {};
+    int64_t places[ROOM];
+
+  private:
+    bool is_above = false;  // a further number must exceed `least`, since those that equal it came first
+
+    int64_t limit() const { return 2 * wanted > L ? 2 * wanted : L; }
+
+    static M numbered() {
+        M lanes;
+        for (int i = 0; i < L; ++i) lanes[i] = (typename Lanes<T>::Number)i;
+        return lanes;
+    }
+};
+
+// The k-th largest of vectors of numbers that reach `least`; `least` if there are fewer.
+template <typename T>
+static T kth_largest(const T *numbers, int64_t count, int64_t k, T least) {
+    Keeper<T> best(k, least);
+    for (int64_t i = 0; i < count; i += Lanes<T>::COUNT) best.add(read(numbers + i), i);
+    best.sort();
+    return best.count < k ? least : best.values[k - 1];
+}
+
+// The k largest cells of a map, k up to MOST_KEPT; false if it holds a NaN. `maxima` has room for those of its groups.
+template <typename T>
+static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, T *values, int64_t *index) {
+    typedef typename Lanes<T>::V V;
+    constexpr int L = Lanes<T>::COUNT;
+    const int64_t num_vectors = (num_cells + L - 1) / L, full = num_cells / L, length = vectors_of_chunk(num_vectors);
+    T lanes[L];
+    for (int lane = 0; lane < L; ++lane) lanes[lane] = full * L + lane < num_cells ? map[full * L + lane] : (T)-INFINITY;
+    const V tail = read(lanes);
+    typename Lanes<T>::M is_nan = tail != tail;
+    int64_t groups = 0;
+    V of_all = tail;
+    for (int64_t v = 0; v < num_vectors; v += length, groups += L) {
+        const int64_t last = v + length < full ? v + length : full;
+        V most = last > v ? maximum(map + v * L, last - v, is_nan) : tail;
+        if (v + length > full) most = tail > most ? tail : most;
+        of_all = most > of_all ? most : of_all;
+        std::memcpy(maxima + groups, &most, sizeof most);
+    }
+    if (bits_of(is_nan)) return false;
+    // Each lane's maximum is a cell, and so is each group's: the k-th largest of either is at most that of the cells.
+    T least = -INFINITY;
+    if (k <= L) {
+        std::memcpy(lanes, &of_all, sizeof lanes);
+        least = kth_largest(lanes, L, k, least);
+    }
+    least = kth_largest(maxima, groups, k, least);
+    Keeper<T> best(k, least);
+    for (int64_t v = 0, group = 0; v < num_vectors; v += length, group += L) {
+        if (!bits_of(read(maxima + group) >= best.least)) continue;
+        const int64_t last = v + length < full ? v + length : full;
+        for (int64_t u = v; u < last; ++u) best.add(read(map + u * L), u * L);
+        if (v + length > full) best.add(tail, full * L, ((uint32_t)1 << (num_cells - full * L)) - 1);
+    }
+    best.sort();
+    std::memcpy(values, best.values, (size_t)k * sizeof(T));
+    std::memcpy(index, best.places, (size_t)k * sizeof(int64_t));
+    return true;
+}
+
+// The mean cell of the k largest under their softmax; NaN where the map has none.
+static void weigh(const hp_largest &call, const float *values, const int64_t *index, float *cells) {
+    const int64_t k = call.num_largest;
+    float weights[MOST_KEPT], sum = 0;
+    for (int a = 0; a < call.ndim; ++a) cells[a] = NAN;
+    if (!std::isfinite(values[0])) return;
+    const Exponent exponential = exponent_of(1.0, values[0]);
+    for (int64_t i = 0; i < k; i += W) store_anywhere(weights + i, exponential(read_some(values + i, k - i)));
+    for (int64_t i = 0; i < k; ++i) sum += weights[i];
+    uint64_t origin[3] = {};
+    float steps[3] = {};
+    for (int64_t i = 0; i < k; ++i) {
+        uint64_t rest = (uint64_t)index[i];
+        for (int a = 0; a < call.ndim; ++a) {
+            const uint64_t length = (uint64_t)call.lengths[a];
+            const uint64_t next = rest >> 32 ? rest / length : (uint32_t)rest / (uint32_t)length, cell = rest - next * length;
+            if (i == 0) origin[a] = cell;
+            steps[a] += weights[i] / sum * (float)((int64_t)cell - (int64_t)origin[a]);
+            rest = next;
+        }
+    }
+    for (int a = 0; a < call.ndim; ++a) cells[a] = (float)origin[a] + steps[a];
+}
+
+template <typename T>
+static void largest_cells(const hp_largest &call, int64_t first, int64_t last, T *room) {
+    const int64_t n = call.num_cells, k = call.num_largest;
+    for (int64_t m = first; m < last; ++m) {
+        const T *map = static_cast<const T *>(call.maps) + m * n;
+        T *values = static_cast<T *>(call.values) + m * k;
+        int64_t *index = call.index + m * k;
+        const bool found = k == 1               ? first_largest(map, n, *values, *index)
+                           : k <= MOST_KEPT ? keep_largest(map, n, k, room, values, index)
+                                                : false;
+        if (!found) sort_cells(map, n, k, values, index);
+        if (call.cells) weigh(call, static_cast<float *>(call.values) + m * k, index, call.cells + m * call.ndim);
+    }
+}

@@ -1,0 +1,83 @@
+// How a call is shared among threads, and what each of them needs.
+#ifndef HEATPOINT_THREADS_HPP
+#define HEATPOINT_THREADS_HPP
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace heatpoint {
+
+// Functions in here are compiled once per instruction set; without a name of their own the linker could take the wrong one.
+namespace {
+
+// Weights far below a map's largest are denormal numbers, which slow arithmetic down several times; they count as 0 meanwhile.
+class NoDenormals {
+  public:
+#if defined(__SSE2__)
+    NoDenormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
+    ~NoDenormals() { _mm_setcsr(before); }
+
+  private:
+    unsigned before;
+#elif defined(__aarch64__)
+    NoDenormals() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+        __asm__ volatile("msr fpcr, %0" : : "r"(before | (UINT64_C(1) << 24)));
+    }
+    ~NoDenormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+
+  private:
+    uint64_t before;
+#else
+    NoDenormals() {}
+    ~NoDenormals() {}
+#endif
+};
+
+// 64-byte aligned floats, or null.
+class Floats {
+  public:
+    explicit Floats(int64_t count) : memory(std::malloc((size_t)count * sizeof(float) + 64)) {}
+    ~Floats() { std::free(memory); }
+    Floats(const Floats &) = delete;
+    float *get() const {
+        return memory ? reinterpret_cast<float *>(((uintptr_t)memory + 63) & ~(uintptr_t)63) : nullptr;
+    }
+
+  private:
+    void *memory;
+};
+
+// As many threads as are asked for, as there are maps, and as are worth their start.
+inline int64_t useful_threads(int64_t asked, int64_t num_maps, double work, double least_work) {
+    int64_t threads = asked < 1 ? 1 : asked;
+    if (threads > num_maps) threads = num_maps;
+    if ((double)threads > work / least_work) threads = work < 2 * least_work ? 1 : (int64_t)(work / least_work);
+    return threads;
+}
+
+// Calls `run` on so many threads at once, the caller's among them.
+template <typename Run>
+void on_threads(int64_t threads, const Run &run) {
+    std::vector<std::thread> helpers;
+    try {
+        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(run);
+    } catch (const std::system_error &) {
+        // Fewer threads do the same work.
+    } catch (const std::bad_alloc &) {
+    }
+    run();
+    for (std::thread &helper : helpers) helper.join();
+}
+
+}  // namespace
+}  // namespace heatpoint
+#endif
