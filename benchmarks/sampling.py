@@ -34,6 +34,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, str]] = {
 FORMS = {
     "plain": ("torch", "independent"),
     "native": ("native", "independent"),
+    "native, lattice": ("native", "lattice"),
     "gemm, per image": ("gemm", "image"),
     "gemm, per batch": ("gemm", "batch"),
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
 from heatpoint._lattice_draws import Lattice, order_of
-from heatpoint.kernels import _replayed
+from heatpoint.kernels import _native, _replayed
 from heatpoint.kernels._call import Law
 from heatpoint.kernels._library import library
 from heatpoint.scores import energy_score, expected_error
@@ -175,3 +175,14 @@ def test_what_it_saves_is_what_the_page_says(monkeypatch: pytest.MonkeyPatch) ->
             module.variance(logits, target, noise, temperature, 10)[0] for noise in ("independent", "lattice")
         )
         assert low < alone / even < high
+
+
+@pytest.mark.skipif(bool(library().reason), reason=library().reason)
+def test_an_order_that_is_no_prime_makes_gradients_noisier(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load_module(ROOT / "docs" / "measure_lattice_noise.py")
+    monkeypatch.setattr(module, "REPEATS", 100)
+    logits, target = module.maps()
+    alone = module.variance(logits, target, "independent", 2.0, 30)[0]
+    monkeypatch.setattr(_native, "order_of", lambda num_samples: num_samples)
+    composite = module.variance(logits, target, "lattice", 2.0, 30)[0]
+    assert 1.8 < composite / alone < 3.0
