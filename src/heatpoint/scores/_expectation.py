@@ -14,7 +14,6 @@ from heatpoint._numerics import full_precision, probabilities
 from heatpoint._soft_position import soft_position
 from heatpoint.basis import make_basis
 from heatpoint.density import Density
-from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
 from heatpoint.kernels._native import expected_error as native_error
 from heatpoint.kernels._native import why_not
