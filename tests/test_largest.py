@@ -1,15 +1,16 @@
-"""The largest cells found through blocks against torch.max and torch.topk, which look at every cell."""
+"""The largest cells found through blocks in torch against torch.max and torch.topk, which look at every cell."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 import oracles_plain as plain
-from heatpoint import _largest
+from heatpoint import _largest, kernels
 from heatpoint._largest import first_largest, largest_cells
 from heatpoint.readout import argmax, second_maximum_shift, top_k
 from heatpoint.support import Grid, Points
@@ -24,10 +25,12 @@ ORDERS = (
 
 
 @pytest.fixture(autouse=True)
-def small_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks are taken for a handful of maps too."""
+def small_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Blocks are taken, by the torch form, for a handful of maps too."""
     monkeypatch.setattr(_largest, "_LEAST_TO_COMPARE", 0)
     monkeypatch.setattr(_largest, "_LEAST_TO_RANK", 0)
+    with kernels.use("torch"):
+        yield
 
 
 def random_maps(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from heatpoint._numerics import log_probabilities, probabilities
 from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
-from heatpoint.kernels._native_decoders import mean_position, why_not_mean
+from heatpoint.kernels._native_softmax import mean_position, why_not_mean
 from heatpoint.support import Support
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from heatpoint._checks import looks_at, message, one_of, value_checks_enabled
 from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint.kernels import choose
-from heatpoint.kernels._native_decoders import label_cross_entropy, why_not
+from heatpoint.kernels._native_decoders import why_not
+from heatpoint.kernels._native_softmax import label_cross_entropy
 from heatpoint.rounding._cells import activation_cells, cells_of
 from heatpoint.rounding._maps import gaussian_of
 from heatpoint.scores._inputs import fit_target, flat_and_target
