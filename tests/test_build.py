@@ -70,16 +70,14 @@ def test_the_compiler_gets_its_flags_and_the_library_its_place(tmp_path: Path, m
 @pytest.mark.parametrize(("version", "size"), [(999, 0), (_library.ABI_VERSION, 8)])
 def test_a_library_of_another_version_is_not_called(version: int, size: int, tmp_path: Path) -> None:
     source, path = tmp_path / "other.c", tmp_path / _library.LIBRARIES[0]
-    source.write_text(
-        f"int hp_abi_version(void) {{ return {version}; }}\nlong long hp_sampling_size(void) {{ return {size}; }}\n"
-    )
+    functions = [f"int hp_abi_version(void) {{ return {version}; }}"]
+    functions += [f"long long {measure}(void) {{ return {size}; }}" for _, measure in _library.CALLS.values()]
+    source.write_text("\n".join(functions))
     build._run(["cc", "-shared", "-fPIC", str(source), "-o", str(path)])
     found = _library.load(tmp_path)
     assert found.handle is None
     assert found.best_instruction_set is None
-    assert (
-        f"{path.name} speaks version {version} of the interface ({size} bytes), this heatpoint version" in found.reason
-    )
+    assert f"{path.name} speaks version {version} of the interface with structures of" in found.reason
     assert found.reason.endswith("Build it again.")
 
 
