@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; 2 if it cannot do what was asked."""
     given = parser().parse_args(arguments)
     try:
-        found = [record for path in given.saved for record in _load(path)] if given.saved else _measure(given)
         if given.list:
-            print("\n".join(dict.fromkeys(name for record in found for name in record.get("names", []))))
+            print("\n".join(_names(given.only)))
             return 0
+        found = [record for path in given.saved for record in _load(path)] if given.saved else _measure(given)
         _deliver(given, found)
     except (CommandError, PeerError) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
@@ -109,7 +109,6 @@ def _measure(given: argparse.Namespace) -> list[Record]:
         "size": "quick" if given.quick else "full",
         "peers": {peer: str(Path(path).resolve()) for peer, path in peers.items()},
         "rounds": given.rounds or (3 if given.quick else 11),
-        "is_list": given.list,
     }
     found: list[Record] = []
     for threads in given.threads:
@@ -121,7 +120,7 @@ def _measure(given: argparse.Namespace) -> list[Record]:
                     if record["kind"] == "machine":
                         record["command"] = _command(given, peers)
                     found.append({"threads": threads, "allocations": allocations, **record})
-    if all(record["kind"] == "machine" or record.get("names") == [] for record in found):
+    if all(record["kind"] == "machine" for record in found):
         raise CommandError(UNKNOWN.format(" or ".join(given.only)))
     return found
 
@@ -134,12 +133,15 @@ def _sections_of(only: Sequence[str]) -> Sequence[str]:
     found = {section for section in named.values() if section}
     vague = [text for text, section in named.items() if section is None]
     if vague:
-        task = {"section": "all", "allocations": "retained", "only": vague, "is_list": True}
-        listed = [name for record in _run(task, 1) for name in record["names"]]
-        found |= {name.split(" ")[0] for name in listed}
+        found |= {name.split(" ")[0] for name in _names(vague)}
     if not found:
         raise CommandError(UNKNOWN.format(" or ".join(only)))
     return [section for section in SECTIONS if section in found]
+
+
+def _names(only: Sequence[str]) -> list[str]:
+    task = {"section": "all", "allocations": "retained", "only": list(only), "is_list": True}
+    return [name for record in _run(task, 1) for name in record["names"]]
 
 
 def _run(task: Record, threads: int) -> Iterator[Record]:
