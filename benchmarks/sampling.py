@@ -13,16 +13,38 @@ from benchmarks import plain
 from benchmarks.operation import Form, Operation, Size, Source, as_it_is
 from benchmarks.peer_forms import SamplingArgmax
 from heatpoint import Grid, Points, kernels
+from heatpoint._relaxed import Formula
+from heatpoint.kernels.shared import Sharing
 from heatpoint.scores import expected_error
 
 TEMPERATURES = (2.0, 1.0, 0.5, 0.7)
 SIGMA = 0.01
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked of our function: the form, who shares draws, the formula, and whether cells have offsets."""
+
+    form: str
+    noise: Sharing = "independent"
+    formula: Formula = "paper"
+    has_offsets: bool = True
+
+    def fits(self, task: Task, *, is_huge: bool) -> bool:
+        """Whether it can run here: the released formula needs a grid; only on a cloud does the published code lack offsets."""
+        is_missing = self.form == "native" and bool(kernels.available()["native"])
+        has_meaning = self.formula == "paper" if task.is_cloud else self.has_offsets
+        return has_meaning and not is_missing and not (is_huge and self.form == "torch")
+
+
 OURS = {
-    "native": ("native", "independent", "paper"),
-    "native, released formula": ("native", "independent", "released"),
-    "gemm, noise per image": ("gemm", "image", "paper"),
-    "gemm, noise per batch": ("gemm", "batch", "paper"),
-    "torch form": ("torch", "independent", "paper"),
+    "native": Choice("native"),
+    "native, released formula": Choice("native", formula="released"),
+    "native, no offsets": Choice("native", has_offsets=False),
+    "gemm, noise per image": Choice("gemm", "image"),
+    "gemm, noise per image, no offsets": Choice("gemm", "image", has_offsets=False),
+    "gemm, noise per batch": Choice("gemm", "batch"),
+    "torch form": Choice("torch"),
 }
 
 
@@ -91,25 +113,27 @@ def forms_of(
 
         return both
 
-    def ours(form: str, noise: str, formula: str) -> Tensor:
-        with kernels.use(form):
+    basis = {"name": "gaussian", "sigma": SIGMA} if task.is_cloud else "triangular"
+
+    def ours(choice: Choice) -> Tensor:
+        with kernels.use(choice.form):
             return expected_error(
                 logits,
                 support,
                 target,
-                basis={"name": "gaussian", "sigma": SIGMA} if task.is_cloud else "triangular",
+                basis=basis if choice.has_offsets else None,
                 num_samples=task.samples,
                 temperature=temperature,
-                formula=formula,  # type: ignore[arg-type]
-                noise=noise,  # type: ignore[arg-type]
+                formula=choice.formula,
+                noise=choice.noise,
                 generator=generator,
             )
 
-    found: dict[str, Form] = {}
-    for name, given in OURS.items():
-        is_missing = given[0] == "native" and bool(kernels.available()["native"])
-        if not (is_missing or (is_huge and given[0] == "torch") or (task.is_cloud and given[2] == "released")):
-            found[name] = Form(step(partial(ours, *given)), "ours")
+    found = {
+        name: Form(step(partial(ours, choice)), "ours")
+        for name, choice in OURS.items()
+        if choice.fits(task, is_huge=is_huge)
+    }
     if not is_huge:
         others = _others(task, support, logits, target, temperature, peers)
         found |= {name: Form(step(loss), source, result) for name, (loss, source, result) in others.items()}

@@ -49,10 +49,10 @@ def factor(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
 
 
-def times(spread: Spread) -> str:
-    """A ratio with its middle half, marked where even the upper quartile is below 1."""
+def times(spread: Spread, *, is_ours: bool = True) -> str:
+    """A ratio with its middle half, marked where we are compared and even the upper quartile is below 1."""
     text = f"{factor(spread.middle)} ({factor(spread.low)} to {factor(spread.high)})"
-    return f"{text} {SLOWER}" if spread.high < 1 else text
+    return f"{text} {SLOWER}" if is_ours and spread.high < 1 else text
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
@@ -138,7 +138,8 @@ def _sampled_cell(record: Record | None, form: str) -> str:
     text = f"{milliseconds(forms[form]['seconds'])} ms"
     if base is None or form == base:
         return text
-    return f"{text}, {times(ratio(forms[base]['seconds'], forms[form]['seconds']))}"
+    spread = ratio(forms[base]["seconds"], forms[form]["seconds"])
+    return f"{text}, {times(spread, is_ours=forms[form]['source'] == 'ours')}"
 
 
 def _compared(records: Sequence[Record], section: str) -> str:
@@ -146,12 +147,12 @@ def _compared(records: Sequence[Record], section: str) -> str:
     rows = []
     for operation, record in (retained or default).items():
         ours, *others = record["forms"]
-        for other in others:
+        for place, other in enumerate(others):
             mine, theirs = record["forms"][ours], record["forms"][other]
             again = default.get(operation) if retained else None
             rows.append(
                 [
-                    operation,
+                    "" if place else f"{operation}: {record['size']}",
                     other,
                     milliseconds(theirs["seconds"]),
                     milliseconds(mine["seconds"]),

@@ -100,7 +100,7 @@ def times(wanted: list[str], task: Record) -> Iterator[Record]:
 
 def _mean(values: list[float]) -> str:
     spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.4f} ± {spread:.4f}"
+    return f"{statistics.mean(values):.5f} ± {spread:.5f}"
 
 
 def peaks(wanted: list[str], task: Record) -> Iterator[Record]:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from heatpoint.kernels import available
-from pages import ROOT, page
+from pages import ROOT, code_blocks, page, run_sessions
 
 SECTIONS = ("machine", "sampling", "readouts", "losses", "slower", "memory", "growth", "roofline")
 
@@ -118,6 +118,7 @@ def test_every_readout_and_loss_is_the_same_in_every_form() -> None:
         for operation in built:
             apart = operation.differences()
             assert apart
+            assert bool(operation.forms[operation.ours].run().abs().amax() > 0)
             assert any(operation.forms[form].source == "plain" for form in apart)
             for form, said in apart.items():
                 # Coordinates up to 64 in float32, after sums over up to 576 cells; the softmax's gradients are below 64.
@@ -208,6 +209,10 @@ def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
 
     found = tables.sections([record(1.5), record(1.0), record(3.0)])
     assert [line.split(" | ")[0] for line in found["slower"].splitlines()[2:]] == ["| at 1.0", "| at 1.5"]
+
+
+def test_the_code_of_the_page_gives_the_output_shown() -> None:
+    run_sessions(code_blocks(page("docs/performance.md"), "python"), {})
 
 
 def test_the_page_has_a_place_for_every_table() -> None:
