@@ -1,136 +1,86 @@
-"""Readouts and targets against the same operations written plainly in torch: interleaved in one process, as ratios.
-
-    OMP_NUM_THREADS=1 python benchmarks/decoders.py
-    OMP_NUM_THREADS=1 python benchmarks/decoders.py --maps 544 --rounds 9 --only top_k
-
-A ratio is the plain form's time over ours, of neighbours in time; above 1 ours is faster. The plain forms, written here, are
-torch.topk and torch.max over all cells, a blur of whole maps, weights of whole maps, dense Gaussians and label maps.
-"""
+"""Readouts of a map: ours, the formulas in torch, kornia, dsntnn, H3R and MMPose."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from benchmarks import packages, plain
+from benchmarks.operation import Form, Operation, Size, Source
+from benchmarks.peer_forms import MMPose, h3r_top_k
+from heatpoint import kernels
 from heatpoint.readout import argmax, dark, quarter_shift, soft_argmax, top_k, window
-from heatpoint.rounding import activation_probabilities, gaussian_map
-from heatpoint.scores import rounded_cross_entropy
+from heatpoint.rounding import gaussian_map
 from heatpoint.support import Grid
 
-Pair = tuple[Callable[[], object], Callable[[], object]]
-SIGMA = 2.0
+SIGMA, ROW_SIGMA, ROW_TAPS = 2.0, 6.0, 37
+# Points of an image; codecs work image by image.
+GROUP = 16
 
 
-def peaked(grid: Grid, number: int, sigma: float = SIGMA) -> tuple[Tensor, Tensor]:
-    """Gaussian maps (number, *shape) over a little noise, and where their peaks lie, at least 8 cells from the border."""
-    generator = torch.Generator().manual_seed(0)
-    cells = 8 + torch.rand(number, grid.ndim, generator=generator) * (torch.tensor(grid.lengths) - 17)
-    points = grid.to_points(cells)
-    maps = gaussian_map(points, grid, sigma_cells=sigma)
-    return maps + 0.01 * torch.rand(maps.shape, generator=generator), points
+@dataclass(frozen=True)
+class Maps:
+    """Gaussian maps over a little noise, no peak within 8 cells of the border."""
+
+    square: Grid
+    tall: Grid
+    rows: tuple[Grid, Grid]
+    number: int
+    fewer: int
+
+    @classmethod
+    def of(cls, size: Size) -> Maps:
+        """Heatmaps of faces (64 x 64), of bodies (64 x 48), SimCC's rows of an input of 192 x 256 at twice its pixels."""
+        full = size == "full"
+        shapes = ((64, 64), (64, 48), (384,), (512,)) if full else ((24, 24), (26, 20), (48,), (64,))
+        square, tall, x, y = (Grid(shape, offset=0) for shape in shapes)
+        return cls(square, tall, (x, y), *((3136, 1088) if full else (2 * GROUP, GROUP)))
+
+    def peaked(self, grid: Grid, number: int, sigma: float = SIGMA) -> tuple[Tensor, Tensor]:
+        """Maps (number, *shape) and where their peaks lie, (number, D)."""
+        generator = torch.Generator().manual_seed(grid.num_cells)
+        cells = 8 + torch.rand(number, grid.ndim, generator=generator) * (torch.tensor(grid.lengths) - 17)
+        points = grid.to_points(cells)
+        maps = gaussian_map(points, grid, sigma_cells=sigma)
+        return maps + 0.01 * torch.rand(maps.shape, generator=generator), points
+
+    def describe(self, grid: Grid, number: int) -> str:
+        """Size in a few words."""
+        return f"{number} maps of {' x '.join(map(str, grid.shape))}"
 
 
-def plain_cells(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat maps and the (x, y) of their largest cells."""
-    flat, width = maps.flatten(1), maps.shape[-1]
-    index = flat.max(dim=-1).indices
-    return flat, torch.stack([index % width, index // width], dim=-1)
+def grouped(maps: Tensor) -> Tensor:
+    """Maps by image, (images, GROUP, *shape)."""
+    return maps.unflatten(0, (-1, GROUP))
 
 
-def plain_top_k(maps: Tensor, k: int) -> Tensor:
-    """Softmax-weighted mean of the k largest cells, by torch.topk."""
-    values, index = maps.flatten(1).topk(k, dim=-1)
-    cells = torch.stack([index % maps.shape[-1], index // maps.shape[-1]], dim=-1)
-    return (values.softmax(dim=-1).unsqueeze(-1) * cells).sum(dim=-2)
+def stacked(points: object) -> Tensor:
+    """What a codec returned for every image, as one tensor (number, 2)."""
+    arrays = points if isinstance(points, list) else [points]
+    return torch.cat([torch.as_tensor(array).flatten(0, -2) for array in arrays])
 
 
-def plain_window(maps: Tensor) -> Tensor:
-    """Mean of the 3 x 3 cells around the largest, weighed over whole maps."""
-    flat, peak = plain_cells(maps)
-    height, width = maps.shape[-2:]
-    is_near_x = (torch.arange(width) - peak[:, :1]).abs() <= 1
-    is_near_y = (torch.arange(height) - peak[:, 1:]).abs() <= 1
-    mask = is_near_y.unsqueeze(-1) & is_near_x.unsqueeze(-2)
-    weights = flat.masked_fill(~mask.flatten(1), -torch.inf).softmax(dim=-1).view_as(maps)
-    x, y = weights.sum(dim=-2) @ torch.arange(width).float(), weights.sum(dim=-1) @ torch.arange(height).float()
-    return torch.stack([x, y], dim=-1)
+def flat_points(points: Tensor) -> Tensor:
+    """(B, K, 2) to (B K, 2)."""
+    return points.flatten(0, -2)
 
 
-def plain_quarter(maps: Tensor) -> Tensor:
-    """The largest cell, moved by a quarter towards the larger neighbour; no peak lies at the border."""
-    flat, peak = plain_cells(maps)
-    width = maps.shape[-1]
-    index = (peak[:, 1] * width + peak[:, 0]).unsqueeze(-1)
-    neighbours = flat.gather(-1, index + torch.tensor([1, -1, width, -width])).view(-1, 2, 2)
-    return peak + 0.25 * (neighbours[..., 0] - neighbours[..., 1]).sign()
+def ours(run: Callable[[], Tensor]) -> dict[str, Form]:
+    """What a call takes by itself, and the torch form of it."""
 
+    def by_torch() -> Tensor:
+        with kernels.use("torch"):
+            return run()
 
-def blurred(maps: Tensor, taps: Tensor) -> Tensor:
-    """Whole maps (number, *shape), blurred along every axis by products with banded matrices."""
-    for dim in range(1, maps.ndim):
-        length = maps.shape[dim]
-        step = torch.arange(length) - torch.arange(length).unsqueeze(-1) + len(taps) // 2
-        matrix = torch.where((step >= 0) & (step < len(taps)), taps[step.clamp(0, len(taps) - 1)], 0.0)
-        maps = (maps.movedim(dim, -1) @ matrix).movedim(-1, dim)
-    return maps
-
-
-def plain_dark(maps: Tensor, sigma: float) -> Tensor:
-    """DARK as published, on whole maps in one or two dimensions; no peak lies at the border."""
-    size = 2 * round(2.5 * sigma) + 1
-    spread = 0.3 * (size // 2 - 1) + 0.8
-    taps = torch.exp(-0.5 * ((torch.arange(size) - size // 2) / spread) ** 2)
-    soft = blurred(maps, taps / taps.sum())
-    dims = tuple(range(1, maps.ndim))
-    logs = (soft * maps.amax(dim=dims, keepdim=True) / soft.amax(dim=dims, keepdim=True)).clamp(min=1e-10).log()
-    logs, width = logs.flatten(1), maps.shape[-1]
-    index = maps.flatten(1).max(dim=-1).indices.unsqueeze(-1)
-
-    def at(offset: int) -> Tensor:
-        return logs.gather(-1, index + offset).squeeze(-1)
-
-    if maps.ndim == 2:
-        return index - ((at(1) - at(-1)) / 2 / ((at(2) - 2 * at(0) + at(-2)) / 4)).unsqueeze(-1)
-    dx, dy = (at(1) - at(-1)) / 2, (at(width) - at(-width)) / 2
-    dxx, dyy = (at(2) - 2 * at(0) + at(-2)) / 4, (at(2 * width) - 2 * at(0) + at(-2 * width)) / 4
-    dxy = (at(width + 1) - at(width - 1) - at(1 - width) + at(-width - 1)) / 4
-    step = torch.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], dim=-1) / (dxx * dyy - dxy**2).unsqueeze(-1)
-    return torch.cat([index % width, index // width], dim=-1) - step
-
-
-def plain_soft_argmax(maps: Tensor) -> Tensor:
-    """The softmax, multiplied by each coordinate of every cell."""
-    weights = maps.flatten(1).softmax(dim=-1).view_as(maps)
-    y, x = torch.meshgrid(*(torch.arange(float(n)) for n in maps.shape[1:]), indexing="ij")
-    return torch.stack([(weights * x).sum(dim=(-2, -1)), (weights * y).sum(dim=(-2, -1))], dim=-1)
-
-
-def plain_gaussian(points: Tensor, grid: Grid) -> Tensor:
-    """The exponential of every cell's squared distance."""
-    x, y = torch.arange(float(grid.lengths[0])), torch.arange(float(grid.lengths[1])).unsqueeze(-1)
-    c = points[..., None, None]
-    return torch.exp(-((x - c[:, 0]) ** 2 + (y - c[:, 1]) ** 2) / (2 * SIGMA**2))
-
-
-def plain_label_loss(maps: Tensor, points: Tensor, grid: Grid, label: str) -> Tensor:
-    """Cross-entropy against label maps."""
-    flat = maps.flatten(1)
-    if label == "expected":
-        labels = activation_probabilities(points, grid).flatten(1)
-    else:
-        cells = (points + torch.rand_like(points)).floor().long()
-        labels = functional.one_hot(cells[:, 1] * maps.shape[-1] + cells[:, 0], flat.shape[-1]).to(flat.dtype)
-    return -(labels * flat.log_softmax(dim=-1)).sum(dim=-1)
+    return {"heatpoint": Form(run, "ours"), "heatpoint's torch form": Form(by_torch, "plain")}
 
 
 def with_gradient(maps: Tensor, function: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
-    """The function and the gradient of the sum of its results."""
+    """The gradient of the sum of a function's results."""
 
     def both() -> Tensor:
         leaf = maps.detach().requires_grad_()
@@ -139,76 +89,112 @@ def with_gradient(maps: Tensor, function: Callable[[Tensor], Tensor]) -> Callabl
     return both
 
 
-def pairs(number: int) -> dict[str, Pair]:
-    """Name -> the plain form and ours, on the same maps."""
-    square, tall, row = Grid((64, 64), offset=0), Grid((64, 48), offset=0), Grid((512,), offset=0)
-    maps, points = peaked(square, number)
-    fewer, _ = peaked(tall, number // 3)
-    rows, _ = peaked(row, number // 3, sigma=6.0)
-    found: dict[str, Pair] = {}
+def stand_in(form: str, peer: str, *, is_given: bool) -> str:
+    """The name of a plain form, which says so where it stands in for a peer that was not given."""
+    return form if is_given else f"{form} (stands in for {peer})"
+
+
+def mmpose_of(peers: Mapping[str, str]) -> MMPose | None:
+    """MMPose, if its path was given."""
+    return MMPose(peers["mmpose"]) if "mmpose" in peers else None
+
+
+def _cells(given: Maps, peers: Mapping[str, str]) -> Iterator[Operation]:
+    mmpose = mmpose_of(peers)
+    grid = given.square
+    maps, _ = given.peaked(grid, given.number)
+    size, num_bytes = given.describe(grid, given.number), maps.nbytes
+    decode = h3r_top_k(peers["h3r"]) if "h3r" in peers else None
     for k in (9, 11):
-        found[f"top_k, k={k}"] = (lambda k=k: plain_top_k(maps, k), lambda k=k: top_k(maps, square, k=k))
-    found |= {
-        "argmax": (lambda: plain_cells(maps)[1], lambda: argmax(maps, square)),
-        "window": (lambda: plain_window(maps), lambda: window(maps, square)),
-        "quarter_shift": (lambda: plain_quarter(maps), lambda: quarter_shift(maps, square)),
-        "dark": (lambda: plain_dark(fewer, SIGMA), lambda: dark(fewer, tall, sigma_cells=SIGMA)),
-        "argmax, 1D": (lambda: rows.max(dim=-1).indices.unsqueeze(-1), lambda: argmax(rows, row)),
-        "dark, 1D": (lambda: plain_dark(rows, 6.0), lambda: dark(rows, row, sigma_cells=6.0)),
-        "soft_argmax": (lambda: plain_soft_argmax(maps), lambda: soft_argmax(maps, square)),
-        "soft_argmax and gradient": (
-            with_gradient(maps, plain_soft_argmax),
-            with_gradient(maps, lambda m: soft_argmax(m, square)),
-        ),
-        "gaussian_map": (
-            lambda: plain_gaussian(points, square),
-            lambda: gaussian_map(points, square, sigma_cells=SIGMA),
-        ),
+        forms = ours(partial(top_k, maps, grid, k=k))
+        name = stand_in("plain, torch.topk", "H3R", is_given=decode is not None)
+        forms[name] = Form(partial(plain.top_k, maps, k), "plain")
+        if decode is not None:
+            forms["H3R"] = Form(partial(decode, grouped(maps), k), "peer", flat_points)
+        yield Operation(f"top_k {k}", size, forms, num_bytes)
+    forms = ours(lambda: argmax(maps, grid))
+    yield Operation(
+        "argmax", size, forms | {"plain, torch.max": Form(lambda: plain.cells(maps)[1], "plain")}, num_bytes
+    )
+    forms = ours(lambda: window(maps, grid))
+    yield Operation("window", size, forms | {"plain, whole maps": Form(lambda: plain.window(maps), "plain")}, num_bytes)
+    forms = ours(lambda: quarter_shift(maps, grid))
+    forms[stand_in("plain", "MMPose", is_given=mmpose is not None)] = Form(lambda: plain.quarter_shift(maps), "plain")
+    if mmpose is not None:
+        codec = mmpose.heatmap_codec((grid.shape[0], grid.shape[1]), SIGMA, unbiased=False)
+        arrays = grouped(maps).numpy()
+        forms["MMPose, msra"] = Form(lambda: mmpose.decode(codec, arrays), "peer", stacked)
+    yield Operation("quarter_shift", size, forms, num_bytes)
+
+
+def _dark(given: Maps, peers: Mapping[str, str]) -> Iterator[Operation]:
+    mmpose = mmpose_of(peers)
+    grid = given.tall
+    maps, _ = given.peaked(grid, given.fewer)
+    forms = ours(lambda: dark(maps, grid, sigma_cells=SIGMA))
+    name = stand_in("plain, whole maps", "MMPose", is_given=mmpose is not None)
+    forms[name] = Form(lambda: plain.dark(maps, 11), "plain")
+    if mmpose is not None:
+        codec = mmpose.heatmap_codec((grid.shape[0], grid.shape[1]), SIGMA, unbiased=True)
+        arrays = grouped(maps).numpy()
+        forms["MMPose, unbiased"] = Form(lambda: mmpose.decode(codec, arrays), "peer", stacked)
+    yield Operation("dark", given.describe(grid, given.fewer), forms, maps.nbytes)
+
+
+def _soft(given: Maps, peers: Mapping[str, str]) -> Iterator[Operation]:
+    mmpose = mmpose_of(peers)
+    grid = given.square
+    generator = torch.Generator().manual_seed(7)
+    maps = 4 * given.peaked(grid, given.number)[0] + torch.randn(given.number, *grid.shape, generator=generator)
+    size = given.describe(grid, given.number)
+    functions: dict[str, tuple[Callable[[Tensor], Tensor], Source]] = {
+        "plain": (plain.soft_argmax, "plain"),
+        **{name: (function, "package") for name, function in packages.soft_argmax_forms().items()},
     }
-    for label in ("random", "expected"):
-        found[f"cross-entropy, {label} label, and gradient"] = (
-            with_gradient(maps, lambda m, name=label: plain_label_loss(m, points, square, name)),
-            with_gradient(maps, lambda m, name=label: rounded_cross_entropy(m, square, points, label=name)),
-        )
-    return found
+    if mmpose is not None:
+        integral, lengths = mmpose.integral((grid.shape[0], grid.shape[1])), torch.tensor(grid.lengths)
+        functions["MMPose, integral head"] = (lambda m: integral(m.unsqueeze(0))[0] * lengths, "peer")
+    forms = ours(lambda: soft_argmax(maps, grid))
+    both = ours(with_gradient(maps, lambda m: soft_argmax(m, grid)))
+    for name, (function, source) in functions.items():
+        forms[name] = Form(partial(function, maps), source)
+        both[name] = Form(with_gradient(maps, function), source)
+    yield Operation("soft_argmax", size, forms, maps.nbytes)
+    yield Operation("soft_argmax and gradient", size, both, maps.nbytes)
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+def _rows(given: Maps, peers: Mapping[str, str]) -> Iterator[Operation]:
+    mmpose = mmpose_of(peers)
+    x_grid, y_grid = given.rows
+    x, y = (given.peaked(grid, given.fewer, ROW_SIGMA)[0] for grid in given.rows)
+    size = f"{given.fewer} pairs of rows of {x_grid.shape[0]} and {y_grid.shape[0]}"
+
+    def pair(function: Callable[[Tensor, Grid], Tensor]) -> Callable[[], Tensor]:
+        return lambda: torch.cat([function(x, x_grid), function(y, y_grid)], dim=-1)
+
+    def refined(rows: Tensor, grid: Grid) -> Tensor:
+        return dark(rows, grid, sigma_cells=ROW_SIGMA, kernel_size=ROW_TAPS)
+
+    def largest(rows: Tensor, grid: Grid) -> Tensor:
+        return rows.max(dim=-1).indices.unsqueeze(-1)
+
+    def plainly_refined(rows: Tensor, grid: Grid) -> Tensor:
+        return plain.dark(rows, ROW_TAPS)
+
+    for name, mine, plainly in (("simcc", argmax, largest), ("simcc and dark", refined, plainly_refined)):
+        forms = ours(pair(mine))
+        forms[stand_in("plain", "MMPose", is_given=mmpose is not None)] = Form(pair(plainly), "plain")
+        if mmpose is not None:
+            codec = mmpose.simcc_codec((x_grid.shape[0], y_grid.shape[0]), ROW_SIGMA, use_dark="dark" in name)
+            arrays = grouped(x).numpy(), grouped(y).numpy()
+            forms["MMPose"] = Form(partial(mmpose.decode_rows, codec, *arrays), "peer", stacked)
+        yield Operation(name, size, forms, x.nbytes + y.nbytes)
 
 
-def difference(plain: object, ours: object) -> float:
-    """The largest absolute difference between two results."""
-    if not isinstance(plain, Tensor) or not isinstance(ours, Tensor):
-        raise TypeError("both forms return a tensor")
-    return float((plain - ours).abs().max())
-
-
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--maps", type=int, default=3136, help="maps of 64 x 64; a third of them for DARK and in 1D")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="only names that contain this")
-    given = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.maps} maps")
-    print(f"{'operation':42} {'plain ms':>9} {'ours ms':>9}  ratio (middle half)   largest difference")
-    for name, (plain, ours) in pairs(given.maps).items():
-        if given.only not in name:
-            continue
-        # A drawn label differs from draw to draw.
-        apart = "drawn" if "random" in name else f"{difference(plain(), ours()):.1e}"
-        times = [(timed(plain), timed(ours)) for _ in range(given.rounds + 2)][2:]
-        first, middle, last = statistics.quantiles((a / b for a, b in times), n=4)
-        medians = [1000 * statistics.median(column) for column in zip(*times, strict=True)]
-        print(
-            f"{name:42} {medians[0]:9.2f} {medians[1]:9.2f}  {middle:5.2f} ({first:.2f} to {last:.2f})   {apart}",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()
+# Names -> what makes the operations of these names, in this order.
+GROUPS: dict[tuple[str, ...], Callable[[Maps, Mapping[str, str]], Iterator[Operation]]] = {
+    ("top_k 9", "top_k 11", "argmax", "window", "quarter_shift"): _cells,
+    ("dark",): _dark,
+    ("soft_argmax", "soft_argmax and gradient"): _soft,
+    ("simcc", "simcc and dark"): _rows,
+}

@@ -1,158 +1,179 @@
-"""Sampling-argmax, loss and gradient: each form beside the plain one, time and memory.
-
-    python benchmarks/sampling.py
-    python benchmarks/sampling.py --shapes coco-30 points-30 --temperatures 2 0.7 --rounds 7
-
-Forms take turns in one process; a ratio is that of two neighbouring runs, shown as median and middle half. Memory is the peak
-of a fresh process that takes a tiny step, makes the logits, takes one step and ends, less what it held with the logits made, in
-multiples of the logits.
-Both allocator settings are shown: glibc gives blocks above 32 MB back to the system, and the plain form pays for that;
-MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ keep them ("retained").
-"""
+"""Sampling-argmax, loss and gradient, at the sizes of the papers' tasks: every form beside the plain and the published one."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
-RETAINED = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-# Name -> maps (batch), cells, samples, basis; the maps of a group stand along the last dimension of the batch.
-SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, str]] = {
-    "coco-30": ((32, 17), (64, 48), 30, "triangular"),
-    "coco-300": ((32, 17), (64, 48), 300, "triangular"),
-    "human36m-10": ((4, 18), (32, 64, 64), 10, "triangular"),
-    "oct-10": ((2, 1024, 9), (128,), 10, "triangular"),
-    "points-30": ((8, 10), (2048,), 30, "gaussian"),
+import torch
+from torch import Tensor
+
+from benchmarks import plain
+from benchmarks.operation import Form, Operation, Size, Source, as_it_is
+from benchmarks.peer_forms import SamplingArgmax
+from heatpoint import Grid, Points, kernels
+from heatpoint._relaxed import Formula
+from heatpoint.kernels._shared_draws import Sharing
+from heatpoint.scores import expected_error
+
+TEMPERATURES = (2.0, 1.0, 0.5, 0.7)
+SIGMA = 0.01
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked of our function: the form, who shares draws, the formula, and whether cells have offsets."""
+
+    form: str
+    noise: Sharing = "independent"
+    formula: Formula = "paper"
+    has_offsets: bool = True
+
+    def fits(self, task: Task, *, is_huge: bool) -> bool:
+        """Whether it can run here: the released formula needs a grid; only on a cloud does the published code lack offsets."""
+        is_missing = self.form == "native" and bool(kernels.available()["native"])
+        has_meaning = self.formula == "paper" if task.is_cloud else self.has_offsets
+        return has_meaning and not is_missing and not (is_huge and self.form == "torch")
+
+
+OURS = {
+    "native": Choice("native"),
+    "native, released formula": Choice("native", formula="released"),
+    "native, lattice": Choice("native", "lattice"),
+    "native, no offsets": Choice("native", has_offsets=False),
+    "gemm, noise per image": Choice("gemm", "image"),
+    "gemm, noise per image, no offsets": Choice("gemm", "image", has_offsets=False),
+    "gemm, noise per batch": Choice("gemm", "batch"),
+    "torch form": Choice("torch"),
 }
-# Form -> the setting of heatpoint.kernels, and who shares draws.
-FORMS = {
-    "plain": ("torch", "independent"),
-    "native": ("native", "independent"),
-    "native, lattice": ("native", "lattice"),
-    "gemm, per image": ("gemm", "image"),
-    "gemm, per batch": ("gemm", "batch"),
+
+
+@dataclass(frozen=True)
+class Task:
+    """Maps of one kind: their batch, whose last dimension is a group's, their cells, the samples drawn from each."""
+
+    batch: tuple[int, ...]
+    cells: tuple[int, ...]
+    samples: int
+    is_cloud: bool = False
+
+    def shrunk(self, size: Size) -> Task:
+        """The same kind of maps, a few small ones."""
+        if size == "full":
+            return self
+        batch = (2, 2, 3)[-len(self.batch) :]
+        cells = (40,) if len(self.cells) == 1 else (5, 6, 7)[-len(self.cells) :]
+        return Task(batch, cells, 1 if size == "few" else min(self.samples, 20), self.is_cloud)
+
+    def elements(self) -> int:
+        """Cells of all maps, times samples."""
+        return torch.Size((*self.batch, *self.cells, self.samples)).numel()
+
+
+TASKS = {
+    "coco-1": Task((32, 17), (64, 48), 1),
+    "coco-10": Task((32, 17), (64, 48), 10),
+    "coco-30": Task((32, 17), (64, 48), 30),
+    "coco-300": Task((32, 17), (64, 48), 300),
+    "human36m-10": Task((4, 18), (32, 64, 64), 10),
+    "oct-10": Task((2, 1024, 9), (128,), 10),
+    "points-30": Task((8, 10), (2048,), 30, is_cloud=True),
 }
+# What keeps samples x cells of them would take more than ten gigabytes.
+HUGE = ("coco-300",)
 
 
-def make_step(shape: str, form: str, temperature: float, *, few: bool = False) -> tuple[Callable[[], None], int]:
-    """A step (loss and gradient) on made-up maps, or on one cell each and a single sample, and the bytes of its logits."""
-    import torch
+def support_of(task: Task) -> Grid | Points:
+    """Cells at shares of each axis's length, less ½, the coordinates of the published code; or a cloud in a cube of 1."""
+    if task.is_cloud:
+        return Points(torch.rand(task.cells[0], 3, generator=torch.Generator().manual_seed(2)))
+    return Grid(task.cells, stride=tuple(1 / length for length in reversed(task.cells)), offset=-0.5)
 
-    from heatpoint import Grid, Points, kernels
-    from heatpoint.scores import expected_error
 
-    batch, cells, samples, basis = SHAPES[shape]
-    if few:
-        batch, cells, samples = (1, 2), (8,) * len(cells), 1
+def centers_of(support: Grid | Points) -> Tensor:
+    """(cells, D)."""
+    return support.cell_centers().flatten(0, -2) if isinstance(support, Grid) else support.xyz
+
+
+def forms_of(
+    task: Task, temperature: float, peers: Mapping[str, str], *, is_huge: bool = False
+) -> tuple[dict[str, Form], int]:
+    """Name -> a step of loss and gradient on made-up maps; and the bytes of the maps."""
     generator = torch.Generator().manual_seed(0)
-    is_cloud = basis == "gaussian"
-    support = Points(torch.rand(cells[0], 3, generator=generator)) if is_cloud else Grid(cells, stride=4.0)
-    logits = torch.randn(*batch, *cells, generator=generator).requires_grad_()
-    extent = 1.0 if is_cloud else 4.0 * min(cells)
-    target = extent * torch.rand(*batch, support.ndim, generator=generator)
-    kind, noise = FORMS[form]
+    support = support_of(task)
+    logits = torch.randn(*task.batch, *task.cells, generator=generator).requires_grad_()
+    target = torch.rand(*task.batch, support.ndim, generator=generator) - (0.0 if task.is_cloud else 0.5)
 
-    def step() -> None:
-        logits.grad = None
-        with kernels.use(kind):
-            expected_error(
+    def step(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def both() -> Tensor:
+            logits.grad = None
+            found = loss()
+            found.mean().backward()
+            return found.detach()
+
+        return both
+
+    basis = {"name": "gaussian", "sigma": SIGMA} if task.is_cloud else "triangular"
+
+    def ours(choice: Choice) -> Tensor:
+        with kernels.use(choice.form):
+            return expected_error(
                 logits,
                 support,
                 target,
-                basis={"name": "gaussian", "sigma": 0.01} if is_cloud else basis,
-                num_samples=samples,
+                basis=basis if choice.has_offsets else None,
+                num_samples=task.samples,
                 temperature=temperature,
-                noise=noise,  # type: ignore[arg-type]
+                formula=choice.formula,
+                noise=choice.noise,
                 generator=generator,
-            ).sum().backward()
+            )
 
-    return step, logits.numel() * logits.element_size()
-
-
-def times(shape: str, temperature: float, rounds: int, forms: list[str]) -> None:
-    """Prints milliseconds and ratios of one shape and temperature."""
-    steps = {form: make_step(shape, form, temperature)[0] for form in forms}
-    found: dict[str, list[float]] = {form: [] for form in forms}
-    for number in range(rounds + 1):
-        for form, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            if number:
-                found[form].append(1000 * (time.perf_counter() - begin))
-    for form in forms:
-        ratios = [plain / ours for plain, ours in zip(found["plain"], found[form], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else (ratios[0],) * 3
-        median = statistics.median(found[form])
-        print(
-            f"| {shape} | {temperature:g} | {form} | {median:.1f} | {middle:.1f} ({low:.1f} to {high:.1f}) |",
-            flush=True,
-        )
+    found = {
+        name: Form(step(partial(ours, choice)), "ours")
+        for name, choice in OURS.items()
+        if choice.fits(task, is_huge=is_huge)
+    }
+    if not is_huge:
+        others = _others(task, support, logits, target, temperature, peers)
+        found |= {name: Form(step(loss), source, result) for name, (loss, source, result) in others.items()}
+    return found, logits.numel() * logits.element_size()
 
 
-def peak_of_step(shape: str, form: str, temperature: float) -> float:
-    """Peak memory of one step in this process beyond what it held before, in multiples of the logits; Linux only."""
-    make_step(shape, form, temperature, few=True)[0]()  # What libraries set up once is not the step's.
-    step, size = make_step(shape, form, temperature)
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    before = _status("VmRSS")
-    step()
-    return (_status("VmHWM") - before) / size
+def _others(
+    task: Task, support: Grid | Points, logits: Tensor, target: Tensor, temperature: float, peers: Mapping[str, str]
+) -> dict[str, tuple[Callable[[], Tensor], Source, Callable[[Tensor], Tensor]]]:
+    """The plain form and, where there is a checkout, the published one: loss, source, and how it becomes a mean over maps."""
+    centers = centers_of(support)
+    flat = logits.flatten(-len(task.cells))
+    scale = torch.tensor((SIGMA,) * 3 if isinstance(support, Points) else support.strides)
+
+    def plainly() -> Tensor:
+        return plain.sampling_error(flat, centers, target, task.samples, temperature, scale, is_normal=task.is_cloud)
+
+    found: dict[str, tuple[Callable[[], Tensor], Source, Callable[[Tensor], Tensor]]] = {}
+    found["plain"] = (plainly, "plain", as_it_is)
+    if "sampling-argmax" in peers:
+        published = SamplingArgmax(peers["sampling-argmax"])
+        maps, goal = logits.flatten(0, len(task.batch) - 2), target.flatten(0, len(task.batch) - 2)
+        if task.is_cloud:
+
+            def on_points() -> Tensor:
+                return published.points_error(maps, centers, goal, task.samples, temperature)
+
+            found["published"] = (on_points, "peer", as_it_is)
+        else:
+            error = published.error(task.cells, task.samples, temperature)
+            found["published"] = (lambda: error(maps, goal), "peer", published.per_map(task.cells, task.batch[-1]))
+    return found
 
 
-def _status(key: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))
-
-
-def measured_apart(arguments: list[str], environment: dict[str, str]) -> str:
-    """What this file prints in a fresh process."""
-    command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return done.stdout
-
-
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", default=[name for name in SHAPES if name != "coco-300"], choices=SHAPES)
-    parser.add_argument("--temperatures", nargs="+", type=float, default=[2.0, 0.7])
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--time-only", action="store_true", help="in this process, with its own allocator setting")
-    parser.add_argument("--peak", nargs=2, metavar=("SHAPE", "FORM"), help="of one step in this process")
-    given = parser.parse_args()
-    if given.peak:
-        print(json.dumps(peak_of_step(*given.peak, given.temperatures[0])))
-        return
-    if given.time_only:
-        for shape in given.shapes:
-            for temperature in given.temperatures:
-                times(shape, temperature, given.rounds, ["plain", *(form for form in given.forms if form != "plain")])
-        return
-    flags = ["--temperatures", *map(str, given.temperatures), "--rounds", str(given.rounds), "--forms", *given.forms]
-    for name, environment in (("retained", RETAINED), ("default", {})):
-        print(
-            f"\nallocations {name}\n| shape | temperature | form | ms | times plain |\n|---|---|---|---|---|",
-            flush=True,
-        )
-        print(measured_apart(["--time-only", "--shapes", *given.shapes, *flags], environment), end="", flush=True)
-    print("\n| shape | form | peak beyond the logits, in multiples of them |\n|---|---|---|", flush=True)
-    for shape in dict.fromkeys([*given.shapes, *(["coco-300"] if "coco-30" in given.shapes else [])]):
-        for form in given.forms:
-            if shape == "coco-300" and form == "plain":
-                continue  # Twelve gigabytes.
-            peak = json.loads(measured_apart(["--peak", shape, form, "--temperatures", "2"], {}))
-            print(f"| {shape} | {form} | {peak:.1f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def operation(name: str, temperature: float, size: Size, peers: Mapping[str, str]) -> Operation:
+    """The operation of one task at one temperature."""
+    task = TASKS[name].shrunk(size)
+    forms, num_bytes = forms_of(task, temperature, peers, is_huge=name in HUGE)
+    maps = " x ".join(map(str, task.batch))
+    cells = " x ".join(map(str, task.cells))
+    described = f"{maps} maps of {cells}, {task.samples} samples"
+    return Operation(f"sampling {name} {temperature:g}", described, forms, num_bytes, is_sampled=True)

@@ -23,6 +23,7 @@ from heatpoint.kernels.shared import product_error, product_samples
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
 from pages import ROOT
+from peaks import peak_of
 
 GAUSSIAN = {"name": "gaussian", "sigma": 0.7}
 CLOUD = torch.randn(11, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -385,12 +386,8 @@ def test_what_sharing_costs_is_what_the_page_says(monkeypatch: pytest.MonkeyPatc
 
 def test_memory_does_not_grow_with_the_number_of_samples() -> None:
     """Five times the logits and no more, at COCO's size, with ten times the samples too."""
-    benchmark = load_module(ROOT / "benchmarks" / "sampling.py")
-    for shape in ("coco-30", "coco-300"):
-        found = benchmark.measured_apart(
-            ["--peak", shape, "gemm, per image", "--temperatures", "2"], {"OMP_NUM_THREADS": "1"}
-        )
-        assert float(found) < 5.5
+    for task in ("coco-30", "coco-300"):
+        assert peak_of(f"sampling {task} 2", "gemm, noise per image") < 5.5
 
 
 @pytest.mark.skipif(bool(library().reason), reason=library().reason)

@@ -18,8 +18,7 @@ from heatpoint.sampling import gumbel_max, sampling_argmax
 from heatpoint.scores import energy_score, expected_error
 from heatpoint.support import Support
 from oracles_native import noise
-from pages import ROOT
-from test_kernels import load_module
+from peaks import peak_of
 
 pytestmark = pytest.mark.skipif(library().handle is None, reason=library().reason)
 
@@ -225,6 +224,4 @@ def test_gradients_are_those_of_float64_with_the_same_noise(shape: str, formula:
 
 def test_memory_is_twice_the_maps_whatever_the_number_of_samples() -> None:
     """At COCO's size, with ten times its samples: the gradient that is kept, and the one that is returned."""
-    benchmark = load_module(ROOT / "benchmarks" / "sampling.py")
-    arguments = ["--peak", "coco-300", "native", "--temperatures", "2"]
-    assert float(benchmark.measured_apart(arguments, {"OMP_NUM_THREADS": "1"})) < 2.2
+    assert peak_of("sampling coco-300 2", "native") < 2.2

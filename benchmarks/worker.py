@@ -1,0 +1,164 @@
+"""What runs in a fresh process: one section's measurements, as records, one JSON object a line.
+
+``python -m benchmarks.worker '{"section": "sampling", …}'``; `benchmarks.command` starts it, with threads and allocations set by
+the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks.peers import PeerError
+
+Record = dict[str, Any]
+# Seconds after which no further round of an operation is begun.
+PATIENCE = 15.0
+# With the default allocations the slow forms take several times longer: two temperatures say enough there.
+DEFAULT_TEMPERATURES = (2.0, 0.7)
+PEAKS = (
+    *(f"sampling {task} 2" for task in ("coco-30", "coco-300", "human36m-10", "oct-10", "points-30")),
+    "readouts soft_argmax and gradient",
+    "losses cross-entropy of random rounding and gradient",
+    "losses DSNT's loss and gradient",
+)
+
+
+def names(section: str, allocations: str) -> list[str]:
+    """Names of what a section can measure; none that would say the same with other allocations."""
+    from benchmarks import growth, roofline, suite
+
+    if section == "all":
+        return [name for each in (*suite.SECTIONS, "memory", "growth", "roofline") for name in names(each, allocations)]
+    if section == "memory":
+        return [f"memory {name}" for name in PEAKS]
+    if section in ("growth", "roofline"):
+        module = growth if section == "growth" else roofline
+        return module.names() if allocations == "retained" else []
+    if section == "sampling" and allocations == "default":
+        return suite.sampling_names(DEFAULT_TEMPERATURES)
+    return suite.names(section)
+
+
+def records(task: Record) -> Iterator[Record]:
+    """Measures what a task names: {"section", "allocations", "only", "size", "peers", "rounds"}."""
+    from benchmarks import growth, roofline
+
+    section = task["section"]
+    if section == "peak":
+        yield peak(task)
+        return
+    found = names(section, task["allocations"])
+    wanted = [name for name in found if not task["only"] or any(text in name for text in task["only"])]
+    if task.get("is_list"):
+        yield {"kind": "names", "names": wanted}
+    elif section == "memory":
+        yield from peaks(wanted, task)
+    elif section == "growth":
+        yield from growth.fits(wanted, task["size"], task["rounds"])
+    elif section == "roofline":
+        yield from roofline.shares(wanted, task["size"], task["rounds"])
+    else:
+        yield from times(wanted, task)
+
+
+def times(wanted: list[str], task: Record) -> Iterator[Record]:
+    """One record for each operation: the seconds of every round of every form, and how far results lie apart."""
+    from benchmarks.measure import interleaved
+    from benchmarks.suite import build
+
+    for operation in build(wanted, task["size"], task["peers"]):
+        means: dict[str, list[float]] = {name: [] for name in operation.forms}
+        keep: Callable[[str, Any], None] | None = None
+        if operation.is_sampled:
+
+            def keep(name: str, loss: Any, means: Any = means, forms: Any = operation.forms) -> None:
+                means[name].append(float(forms[name].result(loss).mean()))
+
+        apart = {} if operation.is_sampled else operation.differences()
+        runs = {name: form.run for name, form in operation.forms.items()}
+        found = interleaved(runs, rounds=task["rounds"], seconds=PATIENCE, keep=keep)
+        if operation.is_sampled:
+            apart = {name: _mean(values) for name, values in means.items()}
+        yield {
+            "kind": "times",
+            "section": task["section"],
+            "operation": operation.name,
+            "size": operation.size,
+            "forms": {
+                name: {"source": form.source, "seconds": found[name], "agreement": apart.get(name, "")}
+                for name, form in operation.forms.items()
+            },
+        }
+
+
+def _mean(values: list[float]) -> str:
+    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.5f} ± {spread:.5f}"
+
+
+def peaks(wanted: list[str], task: Record) -> Iterator[Record]:
+    """One record for each operation and form, each measured in a process of its own."""
+    from benchmarks.suite import build
+
+    # Quick is for seeing that it runs.
+    limit = 1 if task["size"] == "quick" else None
+    for name in wanted[:limit]:
+        key = name.removeprefix("memory ")
+        for operation in build([key], "few", task["peers"]):
+            for form in list(operation.forms)[:limit]:
+                found = in_fresh_process({**task, "section": "peak", "operation": key, "form": form})
+                yield {"kind": "memory", "operation": operation.name, "form": form, **found[0]}
+
+
+def peak(task: Record) -> Record:
+    """The peak of one step in this process beyond what it held before, in multiples of the maps."""
+    from benchmarks.measure import peak_beyond
+    from benchmarks.suite import build
+
+    key, form = task["operation"], task["form"]
+    for operation in build([key], "few", task["peers"]):
+        operation.forms[form].run()  # What libraries set up once is not the step's.
+    (operation,) = build([key], task["size"], task["peers"])
+    beyond = peak_beyond(operation.forms[form].run)
+    return {"size": operation.size, "multiple": beyond / operation.num_bytes}
+
+
+def in_fresh_process(task: Record) -> list[Record]:
+    """The records of a task, measured in a fresh process with this one's environment."""
+    command = [sys.executable, "-m", "benchmarks.worker", json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def main(given: str) -> int:
+    """Runs one task and prints its records."""
+    import torch
+
+    from benchmarks.machine import machine
+    from benchmarks.packages import installed
+
+    task: Record = json.loads(given)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.manual_seed(0)
+    if task.get("wants_machine"):
+        print(json.dumps({"kind": "machine", **machine(), "packages": installed()}), flush=True)
+    try:
+        for record in records(task):
+            print(json.dumps(record), flush=True)
+    except PeerError as problem:
+        print(json.dumps({"kind": "problem", "message": str(problem)}), flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
