@@ -161,7 +161,10 @@ class Keeper {
             M rank{};
             int64_t j = 0;
             for (; j < i; ++j) rank -= values[j] >= x;
-            for (; j < i + L && j < count; ++j) rank -= (values[j] > x) | ((values[j] == x) & (numbered() > (typename Lanes<T>::Number)(j - i)));
+            for (; j < i + L && j < count; ++j) {
+                const M is_later = numbered() > (typename Lanes<T>::Number)(j - i);
+                rank -= (values[j] > x) | ((values[j] == x) & is_later);
+            }
             for (; j < count; ++j) rank -= values[j] > x;
             for (int64_t lane = 0; lane < L && i + lane < count; ++lane) {
                 sorted[rank[lane]] = values[i + lane];
@@ -230,6 +233,8 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     least = kth_largest(maxima, groups, k, least);
     Keeper<T> best(k, least);
     for (int64_t v = 0, group = 0; v < num_vectors; v += length, group += L) {
+        // Memory would rest meanwhile: the same part of the next map is asked for.
+        for (int64_t i = 0; i < length * L; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(map + num_cells + v * L + i, 0, 2);
         if (!bits_of(read(maxima + group) >= best.least)) continue;
         const int64_t last = v + length < full ? v + length : full;
         for (int64_t u = v; u < last; ++u) best.add(read(map + u * L), u * L);
