@@ -22,26 +22,16 @@ struct Lanes<double> {
     static constexpr int COUNT = QUADS;
 };
 
-static inline uint32_t bits_of(vi mask) {
+// One bit per lane of a comparison of vectors of T.
+template <typename T, typename M>
+static inline uint32_t bits_of(M mask) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
-    return _mm512_movepi32_mask((__m512i)mask);
+    return sizeof(T) == 4 ? _mm512_movepi32_mask((__m512i)mask) : _mm512_movepi64_mask((__m512i)mask);
 #elif defined(__AVX2__) && HP_WIDTH == 8
-    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+    return (uint32_t)(sizeof(T) == 4 ? _mm256_movemask_ps((__m256)mask) : _mm256_movemask_pd((__m256d)mask));
 #else
     uint32_t bits = 0;
-    for (int i = 0; i < W; ++i) bits |= (uint32_t)(mask[i] & 1) << i;
-    return bits;
-#endif
-}
-
-static inline uint32_t bits_of(vl mask) {
-#if defined(__AVX512F__) && HP_WIDTH == 16
-    return _mm512_movepi64_mask((__m512i)mask);
-#elif defined(__AVX2__) && HP_WIDTH == 8
-    return (uint32_t)_mm256_movemask_pd((__m256d)mask);
-#else
-    uint32_t bits = 0;
-    for (int i = 0; i < QUADS; ++i) bits |= (uint32_t)(mask[i] & 1) << i;
+    for (int i = 0; i < Lanes<T>::COUNT; ++i) bits |= (uint32_t)(mask[i] & 1) << i;
     return bits;
 #endif
 }
@@ -107,12 +97,12 @@ static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &in
     for (int64_t v = 0; v < num_vectors; v += BLOCK) {
         const int64_t count = num_vectors - v < BLOCK ? num_vectors - v : BLOCK;
         const V most = maximum(map + v * L, count, is_nan);
-        if (bits_of(most > best)) {
+        if (bits_of<T>(most > best)) {
             best = largest_lane<T>(most);
             block = v * L;
         }
     }
-    if (num_vectors && bits_of(is_nan)) return false;
+    if (num_vectors && bits_of<T>(is_nan)) return false;
     index = block;
     while (index < num_vectors * L && !(map[index] == best)) ++index;
     if (num_vectors == 0) index = 0;
@@ -142,7 +132,7 @@ class Keeper {
 
     // Takes the lanes of x whose bits are set in `exists`; lane 0 is at `place`.
     inline void add(V x, int64_t place, uint32_t exists = ~(uint32_t)0) {
-        uint32_t bits = (is_above ? bits_of(x > least) : bits_of(x >= least)) & exists;
+        uint32_t bits = (is_above ? bits_of<T>(x > least) : bits_of<T>(x >= least)) & exists;
         if (!bits) return;
         for (; bits; bits &= bits - 1, ++count) {
             const int lane = __builtin_ctz(bits);
@@ -161,7 +151,10 @@ class Keeper {
             M rank{};
             int64_t j = 0;
             for (; j < i; ++j) rank -= values[j] >= x;
-            for (; j < i + L && j < count; ++j) rank -= (values[j] > x) | ((values[j] == x) & (numbered() > (typename Lanes<T>::Number)(j - i)));
+            for (; j < i + L && j < count; ++j) {
+                const M is_later = numbered() > (typename Lanes<T>::Number)(j - i);
+                rank -= (values[j] > x) | ((values[j] == x) & is_later);
+            }
             for (; j < count; ++j) rank -= values[j] > x;
             for (int64_t lane = 0; lane < L && i + lane < count; ++lane) {
                 sorted[rank[lane]] = values[i + lane];
@@ -220,7 +213,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
         of_all = most > of_all ? most : of_all;
         std::memcpy(maxima + groups, &most, sizeof most);
     }
-    if (bits_of(is_nan)) return false;
+    if (bits_of<T>(is_nan)) return false;
     // Each lane's maximum is a cell, and so is each group's: the k-th largest of either is at most that of the cells.
     T least = -INFINITY;
     if (k <= L) {
@@ -230,7 +223,9 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     least = kth_largest(maxima, groups, k, least);
     Keeper<T> best(k, least);
     for (int64_t v = 0, group = 0; v < num_vectors; v += length, group += L) {
-        if (!bits_of(read(maxima + group) >= best.least)) continue;
+        // Memory would rest meanwhile: the same part of the next map is asked for.
+        for (int64_t i = 0; i < length * L; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(map + num_cells + v * L + i, 0, 2);
+        if (!bits_of<T>(read(maxima + group) >= best.least)) continue;
         const int64_t last = v + length < full ? v + length : full;
         for (int64_t u = v; u < last; ++u) best.add(read(map + u * L), u * L);
         if (v + length > full) best.add(tail, full * L, ((uint32_t)1 << (num_cells - full * L)) - 1);

@@ -77,7 +77,7 @@ struct RowSums {
 
     inline void add(vf e, const float *columns, int64_t stride, int64_t count) {
         row += e;
-        for (int a = 0; a < C; ++a) place[a] += e * (count < W ? coordinates(columns + a * stride, count) : load_anywhere(columns + a * stride));
+        for (int a = 0; a < C; ++a) place[a] += e * coordinates(columns + a * stride, count);
     }
 
     inline void end_row(const float *places, int num_places) {
@@ -97,8 +97,9 @@ constexpr int64_t FLUSH = 2048;  // cells whose sums are floats
 
 template <int C>
 static void mean(const hp_softmax &call, const float *logits, const float *columns, float *stats) {
-    const int64_t length = call.row_length, num_places = call.ndim - C;
-    const float largest = largest_finite(logits, length * call.num_rows);
+    // While exponentials are made memory would rest: the same place of the next map is asked for.
+    const int64_t length = call.row_length, num_places = call.ndim - C, ahead = length * call.num_rows;
+    const float largest = largest_finite(logits, ahead);
     for (int a = 0; a < 2 + call.ndim; ++a) stats[a] = NAN;
     if (largest != largest) return;
     const Exponent exponential = exponent_of(call.inverse_temperature, largest);
@@ -114,9 +115,13 @@ static void mean(const hp_softmax &call, const float *logits, const float *colum
             for (; i + 4 * W <= stop; i += 4 * W) {
                 vf e[4];
                 for (int u = 0; u < 4; ++u) e[u] = exponential(load_anywhere(x + i + u * W));
+                for (int u = 0; u < 4; ++u) __builtin_prefetch(x + i + u * W + ahead);
                 for (int u = 0; u < 4; ++u) row.add(e[u], columns + i + u * W, length, W);
             }
-            for (; i < stop; i += W) row.add(exponential(read_some(x + i, length - i)), columns + i, length, length - i);
+            for (; i < stop; i += W) {
+                row.add(exponential(read_some(x + i, length - i)), columns + i, length, length - i);
+                __builtin_prefetch(x + i + ahead);
+            }
             pending += i - begun;
             if (pending >= FLUSH) {
                 row.end_row(places, (int)num_places);
