@@ -211,7 +211,7 @@ def test_sizes(cells: int, is_split: int) -> None:
 def of_points(logits: torch.Tensor, support: Support, slope: torch.Tensor, call: Call) -> Tensors:
     """Samples and the gradient of their sum with these slopes, by autograd."""
     logits = logits.clone().requires_grad_()
-    points = _triton.SampledPoints.apply(logits, call)
+    points = _triton.SampledPoints.apply(logits, call, "sampling_argmax")
     return points.detach(), *torch.autograd.grad(points, logits, slope)
 
 
@@ -392,20 +392,20 @@ def test_autograd_scales_the_gradient() -> None:
     logits, target = maps(support).requires_grad_(), targets(support).requires_grad_()
     slope = torch.tensor([[2.0, -3.0]])
     call = make_call(support)
-    found = torch.autograd.grad(_triton.SampledError.apply(logits, target, None, call, "l1"), (logits, target), slope)
+    found = torch.autograd.grad(_triton.SampledError.apply(logits, target, None, call, "l1", "expected_error"), (logits, target), slope)
     made = fused(logits, support, target)[1:]
     for got, own in zip(found, made, strict=True):
         assert torch.equal(got, own * slope[..., None])
-    only = torch.autograd.grad(_triton.SampledError.apply(logits, target.detach(), None, call, "l1").sum(), logits)
+    only = torch.autograd.grad(_triton.SampledError.apply(logits, target.detach(), None, call, "l1", "expected_error").sum(), logits)
     assert torch.equal(only[0], made[0])
-    assert not _triton.SampledError.apply(logits.detach(), target.detach(), None, call, "l1").requires_grad
+    assert not _triton.SampledError.apply(logits.detach(), target.detach(), None, call, "l1", "expected_error").requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     support = GRIDS["1D"]
     logits, call = maps(support).to(dtype).requires_grad_(), make_call(support)
-    points = _triton.SampledPoints.apply(logits, call)
+    points = _triton.SampledPoints.apply(logits, call, "sampling_argmax")
     (found,) = torch.autograd.grad(points.sum(), logits)
     wide = of_points(logits.detach().float(), support, torch.ones_like(points), call)
     assert (points.dtype, found.dtype) == (torch.float32, dtype)
