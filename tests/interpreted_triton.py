@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+import oracles_native
 from heatpoint import kernels, scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
-from heatpoint.kernels import _library, _native, _triton
+from heatpoint.kernels import _library, _triton
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import Made, run
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
-from oracles_native import noise
 
 # numpy warns of −inf − −inf, which a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -68,10 +68,12 @@ def cloud(*batch: int) -> Points:
     return Points(torch.randn(*batch, 67, 3, generator=torch.Generator().manual_seed(3)) + 5)
 
 
-def recorded(logits: torch.Tensor, support: Support, basis: Basis | None, formula: str) -> dict[str, object]:
+def recorded(
+    logits: torch.Tensor, support: Support, basis: Basis | None, formula: str, order: int = 0
+) -> dict[str, object]:
     """Arguments that make the torch form replay the kernels' noise in float64."""
-    batch = tuple(logits.shape[:-1])
-    drawn = noise(support, batch, basis=basis, per_cell=formula == "paper", seed=SEED, num_samples=SAMPLES)
+    sizes = {"seed": SEED, "num_samples": SAMPLES, "order": order}
+    drawn = oracles_native.noise(support, tuple(logits.shape[:-1]), basis=basis, per_cell=formula == "paper", **sizes)
     return {"basis": basis, "formula": formula, "noise": drawn}
 
 
@@ -81,11 +83,12 @@ def expected(
     target: torch.Tensor,
     basis: Basis | None = None,
     formula: str = "paper",
+    order: int = 0,
     **options: object,
 ) -> Tensors:
     """Loss, and gradients with respect to logits and target, of the torch form in float64."""
     exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
-    given = {**recorded(logits, support, basis, formula), **options}
+    given = {**recorded(logits, support, basis, formula, order), **options}
     if isinstance(support, Points):
         support = Points(support.xyz.double())
     with kernels.use("torch"):
@@ -163,6 +166,30 @@ def test_bases(formula: str, basis: str, grid: str, is_split: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("formula", "basis", "grid", "order", "is_split"),
+    quick(
+        ("paper", "triangular", "1D", 3, True),
+        ("released", "gaussian", "3D", 46337, False),
+        among=[
+            (formula, basis, grid, order, is_split)
+            for formula in ("paper", "released")
+            for basis in BASES
+            for grid in GRIDS
+            for order in (2, 3, 46337)
+            for is_split in (False, True)
+        ],
+    ),
+)
+def test_noise_that_is_a_lattice_over_the_samples(
+    formula: str, basis: str, grid: str, order: int, is_split: bool
+) -> None:
+    support, shape, options = GRIDS[grid], BASES[basis], {"temperature": 0.1 if order == 2 else 1.0, "order": order}
+    logits, target = maps(support), targets(support)
+    got = fused(logits, support, target, basis=shape, formula=formula, is_split=is_split, **options)
+    assert_same(got, expected(logits, support, target, shape, formula, **options))
+
+
+@pytest.mark.parametrize(
     ("distance", "is_split"),
     quick(
         ("l2", False),
@@ -211,7 +238,7 @@ def test_sizes(cells: int, is_split: int) -> None:
 def of_points(logits: torch.Tensor, support: Support, slope: torch.Tensor, call: Call) -> Tensors:
     """Samples and the gradient of their sum with these slopes, by autograd."""
     logits = logits.clone().requires_grad_()
-    points = _triton.SampledPoints.apply(logits, call)
+    points = _triton.SampledPoints.apply(logits, call, "sampling_argmax")
     return points.detach(), *torch.autograd.grad(points, logits, slope)
 
 
@@ -252,37 +279,93 @@ def test_points_drawn_and_their_gradient(formula: str, basis: str, space: str, i
 
 @pytest.mark.skipif(_library.library().handle is None, reason=_library.library().reason)
 @pytest.mark.parametrize(
-    ("formula", "basis", "temperature"),
+    ("formula", "basis", "grid", "noise", "temperature"),
     quick(
-        ("released", "triangular", 0.7),
-        among=[(formula, basis, t) for formula in ("paper", "released") for basis in BASES for t in (0.7, 0.1)],
+        ("paper", "gaussian", "1D", None, 0.7),
+        ("released", "triangular", "2D", "lattice", 0.7),
+        among=[
+            (formula, basis, grid, noise, t)
+            for formula in ("paper", "released")
+            for basis in BASES
+            for grid in GRIDS
+            for noise in (None, "lattice")
+            for t in (0.7, 0.1)
+        ],
     ),
 )
-def test_the_same_seed_gives_what_the_native_kernel_gives(formula: str, basis: str, temperature: float) -> None:
-    support = GRIDS["2D"]
-    logits, target = maps(support).requires_grad_(), targets(support)
+def test_the_same_seed_gives_what_the_native_kernel_gives(
+    formula: str, basis: str, grid: str, noise: str | None, temperature: float
+) -> None:
+    support = GRIDS[grid]
+    logits, target = maps(support).reshape(*BATCH, *support.shape).requires_grad_(), targets(support).requires_grad_()
     found: dict[str, Tensors] = {}
     for form in ("triton", "native"):
+        generator = torch.Generator().manual_seed(4)
+        given = {"basis": BASES[basis], "formula": formula, "temperature": temperature, "noise": noise}
+        given |= {"num_samples": 3, "generator": generator}
         with kernels.use(form):
-            loss = scores.expected_error(
-                logits.reshape(*BATCH, *support.shape),
-                support,
-                target,
-                basis=BASES[basis],
-                formula=formula,
-                temperature=temperature,
-                num_samples=SAMPLES,
-                generator=torch.Generator().manual_seed(4),
-            )
-        found[form] = (loss.detach(), *torch.autograd.grad(loss.sum(), logits))
+            loss = scores.expected_error(logits, support, target, **given)
+            points = sampling_argmax(logits.detach(), support, **given)
+        found[form] = (loss.detach(), *torch.autograd.grad(loss.sum(), (logits, target)), points)
     # Each is within the tolerance of the exact result.
     assert_same(found["triton"], found["native"], 2 * TOLERANCE)
-    options = {"basis": BASES[basis], "formula": formula, "temperature": temperature, "num_samples": SAMPLES}
-    drawn = _triton.sampled_points(logits.detach(), support, generator=torch.Generator().manual_seed(4), **options)
-    seed = int(torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(4)))
-    theirs = _native.sample(logits.detach(), support, seed=seed, wants_samples=True, **options).samples
-    assert drawn.shape == theirs.shape
-    assert_same((drawn,), (theirs,), 2 * TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("formula", "basis", "space", "noise"),
+    quick(
+        ("released", "triangular", "2D", "lattice"),
+        among=[
+            *(
+                (formula, basis, grid, noise)
+                for formula in ("paper", "released")
+                for basis in BASES
+                for grid in GRIDS
+                for noise in (None, "lattice")
+            ),
+            *(("paper", basis, "clouds", None) for basis in ("none", "gaussian")),
+        ],
+    ),
+)
+def test_second_derivatives_are_those_of_the_torch_form(
+    formula: str, basis: str, space: str, noise: str | None
+) -> None:
+    support: Support = cloud(1, 2) if space == "clouds" else GRIDS[space]
+    generator = torch.Generator().manual_seed(4)
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator.clone_state())) % 2**64
+    drawn = oracles_native.noise(
+        support,
+        BATCH,
+        basis=BASES[basis],
+        per_cell=formula == "paper",
+        seed=seed,
+        num_samples=3,
+        order=3 if noise else 0,
+    )
+    slope = torch.randn(3, *BATCH, support.ndim, generator=torch.Generator().manual_seed(5))
+    weight = torch.rand(*BATCH, support.ndim, generator=torch.Generator().manual_seed(6))
+
+    def twice(dtype: torch.dtype, form: str, **draws: object) -> Tensors:
+        logits = maps(support).to(dtype).reshape(*BATCH, *support.shape).requires_grad_()
+        target = targets(support).to(dtype).requires_grad_()
+        on = Points(support.xyz.to(dtype)) if isinstance(support, Points) else support
+        given = {"basis": BASES[basis], "formula": formula, "temperature": 0.8, "num_samples": 3, **draws}
+        with kernels.use(form):
+            points = sampling_argmax(logits, on, **given)
+            if "generator" in draws:
+                given["generator"] = torch.Generator().manual_seed(4)
+            options = {"distance": "squared", "axis_weight": weight.to(dtype)}
+            loss = scores.expected_error(logits, on, target, **given, **options)
+        found = []
+        for value, inputs in (((points * slope.to(dtype)).square().sum(), (logits,)), (loss.sum(), (logits, target))):
+            gradients = torch.autograd.grad(value, inputs, create_graph=True)
+            total = sum(gradient.square().sum() for gradient in gradients)
+            found += [*gradients, *torch.autograd.grad(total, inputs)]
+        return tuple(tensor.detach() for tensor in found)
+
+    ours = twice(torch.float32, "triton", noise=noise, generator=generator)
+    # Derivatives of the torch form in float32, through squares of squares: a few tens of roundings.
+    assert_same(ours, twice(torch.float64, "torch", noise=drawn), 2e-5)
 
 
 @pytest.mark.parametrize(
@@ -390,22 +473,22 @@ def error(
 def test_autograd_scales_the_gradient() -> None:
     support = GRIDS["2D"]
     logits, target = maps(support).requires_grad_(), targets(support).requires_grad_()
-    slope = torch.tensor([[2.0, -3.0]])
-    call = make_call(support)
-    found = torch.autograd.grad(_triton.SampledError.apply(logits, target, None, call, "l1"), (logits, target), slope)
+    slope, options = torch.tensor([[2.0, -3.0]]), (None, make_call(support), "l1", "expected_error")
+    loss_of = _triton.SampledError.apply
+    found = torch.autograd.grad(loss_of(logits, target, *options), (logits, target), slope)
     made = fused(logits, support, target)[1:]
     for got, own in zip(found, made, strict=True):
         assert torch.equal(got, own * slope[..., None])
-    only = torch.autograd.grad(_triton.SampledError.apply(logits, target.detach(), None, call, "l1").sum(), logits)
-    assert torch.equal(only[0], made[0])
-    assert not _triton.SampledError.apply(logits.detach(), target.detach(), None, call, "l1").requires_grad
+    (only,) = torch.autograd.grad(loss_of(logits, target.detach(), *options).sum(), logits)
+    assert torch.equal(only, made[0])
+    assert not loss_of(logits.detach(), target.detach(), *options).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     support = GRIDS["1D"]
     logits, call = maps(support).to(dtype).requires_grad_(), make_call(support)
-    points = _triton.SampledPoints.apply(logits, call)
+    points = _triton.SampledPoints.apply(logits, call, "sampling_argmax")
     (found,) = torch.autograd.grad(points.sum(), logits)
     wide = of_points(logits.detach().float(), support, torch.ones_like(points), call)
     assert (points.dtype, found.dtype) == (torch.float32, dtype)
@@ -417,13 +500,12 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     assert torch.equal(loss, error(logits.detach().float()))
 
 
-def test_a_second_backward_pass_is_refused() -> None:
-    logits = maps(GRIDS["1D"], (1,)).requires_grad_()
-    points = _triton.sampled_points(logits, GRIDS["1D"], num_samples=2)
-    for name, value in (("expected_error", error(logits, distance="squared")), ("sampling_argmax", points)):
-        (gradient,) = torch.autograd.grad(value.sum(), logits, create_graph=True)
-        with pytest.raises(RuntimeError, match=f"{name}: the Triton kernel makes first derivatives only, got a second"):
-            gradient.square().sum().backward()
+def test_errors_name_the_caller() -> None:
+    forbidden = torch.full((1, 2, 67), -torch.inf)
+    with pytest.raises(ValueError, match=r"^energy_score: logits must leave"):
+        _triton.sampled_points(forbidden, GRIDS["1D"], num_samples=2, function="energy_score")
+    with pytest.raises(ValueError, match=r"^loss: logits must leave"):
+        _triton.expected_error(forbidden, GRIDS["1D"], torch.zeros(1, 2, 1), num_samples=2, function="loss")
 
 
 def test_the_seed_comes_from_the_generator_and_stays_on_its_device() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from heatpoint.basis import Gaussian, Triangular
-from heatpoint.kernels import _triton
+from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
+from heatpoint.kernels import _replayed, _triton
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.support import Grid, Points, Support
@@ -88,35 +89,60 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[A
 
 
 CASES = [
-    (support, formula, temperature, is_split)
+    (support, formula, temperature, order, is_split)
     for support, formula in (("grid", "paper"), ("grid", "released"), ("cloud", "paper"))
     for temperature in (0.7, 0.1)
+    for order in (0, 5)
     for is_split in (False, True)
 ]
-QUICK = [("grid", "released", 0.7, False), ("cloud", "paper", 0.1, True)]
+QUICK = [("grid", "released", 0.7, 5, False)]
 
 
 @needs_triton
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
 @pytest.mark.parametrize(
-    ("space", "formula", "temperature", "is_split"),
+    ("space", "formula", "temperature", "order", "is_split"),
     [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
 )
 @pytest.mark.parametrize("wants", ["loss", *(pytest.param(w, marks=pytest.mark.slow) for w in ("samples", "gradient"))])
 def test_compiled_for_a_gpu(
-    space: str, formula: Any, temperature: float, is_split: bool, wants: str, compiled: list[Any]
+    space: str, formula: Any, temperature: float, order: int, is_split: bool, wants: str, compiled: list[Any]
 ) -> None:
     # The interpreter takes Python that the compiler does not, so both have to.
     support: Support = GRID if space == "grid" else CLOUD
     basis = Triangular() if space == "grid" else Gaussian(sigma=0.1)
     rows = {"longest_row": 256, "part": 256} if is_split else {}
-    call = Call(support, torch.tensor(5), 2, basis, temperature, formula, **rows)
-    target, slope = torch.zeros(1, 2, support.ndim), torch.zeros(2, 1, 2, support.ndim)
-    asked = {"loss": {"target": target}, "samples": {"wants_samples": True}, "gradient": {"sample_gradient": slope}}
-    run(call, torch.zeros(1, 2, 600), wants_gradient=wants != "samples", **asked[wants])
+    call = Call(support, torch.tensor(5), 2, basis, temperature, formula, order, **rows)
+    compile_all(call, wants)
     names = [kernel.__name__ for kernel, _ in compiled]
     long = ["part_sums", "joined_parts", *(["part_gradients"] if wants != "samples" else [])]
     assert names == (long if is_split else ["whole_rows"])
+    assert_well_compiled(compiled, call)
+
+
+@needs_triton
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [0, 5])
+@pytest.mark.parametrize("formula", ["paper", "released"])
+@pytest.mark.parametrize("shape", [(600,), (20, 30), (5, 6, 20)])
+@pytest.mark.parametrize("basis", [None, Uniform(), Triangular(), Gaussian()])
+def test_every_basis_is_compiled_for_a_gpu(
+    basis: Basis | None, shape: tuple[int, ...], formula: Any, order: int, compiled: list[Any]
+) -> None:
+    call = Call(Grid(shape), torch.tensor(5), 2, basis, 2.0, formula, order)
+    compile_all(call, "loss")
+    assert_well_compiled(compiled, call)
+
+
+def compile_all(call: Call, wants: str) -> None:
+    ndim = call.support.ndim
+    target, slope = torch.zeros(1, 2, ndim), torch.zeros(2, 1, 2, ndim)
+    asked = {"loss": {"target": target}, "samples": {"wants_samples": True}, "gradient": {"sample_gradient": slope}}
+    run(call, torch.zeros(1, 2, 600), wants_gradient=wants != "samples", **asked[wants])
+
+
+def assert_well_compiled(compiled: list[Any], call: Call) -> None:
     for kernel, made in compiled:
         assert made.asm["cubin"]
         # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
@@ -125,7 +151,11 @@ def test_compiled_for_a_gpu(
         assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
         # Sums of floats in the order in which programs come would not be the same twice.
         assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
-        if formula == "released" and kernel.__name__ != "joined_parts":
+        if kernel.__name__ == "joined_parts":
+            continue
+        # Philox's products are made for each sample, but those of a lattice before all of them.
+        assert ("mulhi" in loop) == (call.order == 0)
+        if call.line:
             assert_lines_are_seen_by_all(made.asm["ttgir"])
 
 
@@ -138,6 +168,19 @@ def assert_lines_are_seen_by_all(code: str) -> None:
     barrier = next(step for step in order if step.endswith("barrier"))
     first = order.index(barrier)
     assert order[first : first + 4] == [barrier, "tt.store", barrier, "tt.load"]
+
+
+@pytest.mark.slow
+def test_draws_are_made_again_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tensors without values know their device: what brings one from elsewhere, or reads one, raises.
+    monkeypatch.delenv("HEATPOINT_CHECK")
+    with FakeTensorMode():
+        seed, logits = (torch.empty(size, dtype=d, device="cuda") for size, d in (((), torch.int64), ((2, 105), None)))
+        for basis in (None, Triangular(), Gaussian()):
+            for formula, order in (("paper", 0), ("released", 3)):
+                law = Call(Grid((5, 7, 3)), seed, 3, basis, formula=formula, order=order).law  # type: ignore[arg-type]
+                samples = _replayed.samples("sampling_argmax", logits, Grid((5, 7, 3)), law)
+                assert (samples.device.type, samples.shape) == ("cuda", (3, 2, 3))
 
 
 def test_the_cpu_is_an_obstacle() -> None:

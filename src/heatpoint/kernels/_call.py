@@ -27,7 +27,7 @@ class Law:
     0 makes the Gumbel draws, the following the basis's offsets. Or it is a lattice over the samples (native/noise.hpp).
 
     Args:
-        seed: 64 bits.
+        seed: 64 bits: a number, or for the kernels that read it where it is a () int64.
         num_samples: S.
         basis: Sub-distribution of a cell, or None.
         temperature: τ.
@@ -35,7 +35,7 @@ class Law:
         order: 0, or the prime order of the lattices, see `heatpoint._lattice_draws.order_of`.
     """
 
-    seed: int
+    seed: int | Tensor
     num_samples: int
     basis: Basis | None = None
     temperature: float = 1.0

@@ -142,7 +142,7 @@ class _SampledError(torch.autograd.Function):
         support, law, distance, function = ctx.given
         samples = _replayed.samples(function, logits, support, law)
         error = norm(difference(samples, target, support), distance, axis_weight).mean(dim=0)
-        return (*_gradients(error, (logits, target), slope), *(None,) * 5)
+        return (*_replayed.gradients(error, (logits, target), slope), *(None,) * 5)
 
 
 class _SampledPoints(torch.autograd.Function):
@@ -164,14 +164,12 @@ class _SampledPoints(torch.autograd.Function):
         if not torch.is_grad_enabled():
             drawn = sample(logits, support, law, sample_gradient=slope, wants_gradient=True)
             return (drawn.logits_gradient, None, None, None)
-        return (*_gradients(_replayed.samples(function, logits, support, law), (logits,), slope), None, None, None)
-
-
-def _gradients(found: Tensor, inputs: tuple[Tensor, ...], slope: Tensor) -> list[Tensor | None]:
-    """Gradients that can be differentiated again, None for an input that needs none."""
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    made = iter(torch.autograd.grad(found, wanted, slope, create_graph=True))
-    return [next(made) if tensor.requires_grad else None for tensor in inputs]
+        return (
+            *_replayed.gradients(_replayed.samples(function, logits, support, law), (logits,), slope),
+            None,
+            None,
+            None,
+        )
 
 
 def _check_maps(function: str, logits: Tensor, drawn: Sampled) -> None:

@@ -1,4 +1,4 @@
-"""The native kernel's draws made again in torch: where its first derivatives do not suffice, the plain formula takes them.
+"""The fused kernels' draws made again in torch: where first derivatives do not suffice, the plain formula takes them.
 
 Philox4x32 is that of Salmon, Moraes, Dror, Shaw ("Parallel random numbers: as easy as 1, 2, 3", 2011); which word of which
 counter a cell has, and what becomes of it, stands in native/philox.hpp and native/noise.hpp.
@@ -21,17 +21,17 @@ from heatpoint.support import Grid, Support
 
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 7
-LOW, LOW_64 = 2**32 - 1, 2**64 - 1
+LOW = 2**32 - 1
 
 
 def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
-    """The kernel's samples (S, *batch, D) of maps (*batch, cells), differentiable as often as wanted."""
+    """The kernels' samples (S, *batch, D) of maps (*batch, cells), differentiable as often as wanted."""
     batch = tuple(flat.shape[:-1])
     log_p = log_probabilities(function, flat)
     many = max(1, CHUNK_CELLS // max(1, log_p.numel()))
     found = []
     for start in range(0, law.num_samples, many):
-        numbers = torch.arange(start, min(start + many, law.num_samples))
+        numbers = torch.arange(start, min(start + many, law.num_samples), device=flat.device)
         uniform, raw = (
             (tensor.view(len(numbers), *batch, -1) for tensor in drawn)
             for drawn in draws(support, math.prod(batch), numbers, law)
@@ -44,8 +44,15 @@ def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
     return torch.cat(found)
 
 
+def gradients(found: Tensor, inputs: tuple[Tensor, ...], slope: Tensor) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, None for an input that needs none."""
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    made = iter(torch.autograd.grad(found, wanted, slope, create_graph=True))
+    return [next(made) if tensor.requires_grad else None for tensor in inputs]
+
+
 def draws(support: Support, num_maps: int, numbers: Tensor, law: Law) -> tuple[list[Tensor], list[Tensor]]:
-    """Uniforms (s, maps, cells), one tensor, and raw offsets per axis, of the samples with the given numbers."""
+    """Uniforms (s, maps, cells), one tensor, and raw offsets per axis, of the samples with the given numbers; where those are."""
     uniform = [_uniforms(_words(support.num_cells, num_maps, numbers, law, stream=0))]
     if law.basis is None:
         return uniform, []
@@ -113,9 +120,9 @@ def _uniforms(word: Tensor) -> Tensor:
 def _words(cells: int, num_maps: int, numbers: Tensor, law: Law, *, stream: int) -> Tensor:
     """32-bit words (s, maps, cells), in int64: cell 64 b + 16 k + l has word k of quad 16 b + l."""
     blocks = -(-cells // 64)
-    quads, maps = torch.arange(16 * blocks), torch.arange(num_maps)
-    samples = torch.arange(2) if law.order else numbers
-    four = _philox(quads, samples.view(-1, 1, 1), maps.view(-1, 1), stream, law.seed & LOW_64)
+    quads, maps, two = (torch.arange(size, device=numbers.device) for size in (16 * blocks, num_maps, 2))
+    samples = two if law.order else numbers
+    four = _philox(quads, samples.view(-1, 1, 1), maps.view(-1, 1), stream, law.seed)
     words = torch.stack([word.unflatten(-1, (blocks, 16)) for word in four], dim=-2).flatten(-3)[..., :cells]
     if not law.order:
         return words
@@ -124,10 +131,10 @@ def _words(cells: int, num_maps: int, numbers: Tensor, law: Law, *, stream: int)
     return (words[0] + numbers.view(-1, 1, 1) * step_of(number, law.order)) & LOW
 
 
-def _philox(quad: Tensor, sample: Tensor, maps: Tensor, stream: int, seed: int) -> tuple[Tensor, ...]:
+def _philox(quad: Tensor, sample: Tensor, maps: Tensor, stream: int, seed: int | Tensor) -> tuple[Tensor, ...]:
     c0, c1, c2 = torch.broadcast_tensors(quad, sample, maps)
     c3 = torch.full_like(c0, stream)
-    k0, k1 = seed & LOW, seed >> 32
+    k0, k1 = seed & LOW, (seed >> 32) & LOW
     for _ in range(ROUNDS):
         # The low 64 bits of a product are right with a sign too, and so are its halves once masked.
         a, b = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import looks_at
-from heatpoint._distances import Distance
+from heatpoint._distances import Distance, difference, norm
+from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
-from heatpoint.kernels._once import Once
+from heatpoint.kernels import _replayed
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.kernels.choice import current
@@ -88,58 +89,71 @@ def why_not(
 class SampledError(torch.autograd.Function):
     """The mean distance of samples to the target, (*batch), with its gradient made in the forward pass.
 
-    `apply(flat (*batch, cells), target (*batch, D), axis_weight, call, distance)`. Not twice differentiable: a second backward
-    pass raises.
+    `apply(flat (*batch, cells), target (*batch, D), axis_weight, call, distance, function)`.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, flat: Tensor, target: Tensor, axis_weight: Tensor | None, call: Call, distance: Distance
+        ctx: Any,
+        flat: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        call: Call,
+        distance: Distance,
+        function: str,
     ) -> Tensor:
         """Loss of every map; NaN where a map has no distribution."""
         wants = any(ctx.needs_input_grad[:2])
         made = run(call, flat, target=target, axis_weight=axis_weight, distance=distance, wants_gradient=wants)
         if wants:
-            ctx.save_for_backward(made.logits_gradient, made.target_gradient, flat, target)
+            ctx.save_for_backward(made.logits_gradient, made.target_gradient, flat, target, axis_weight)
+            ctx.given = call, distance, function
         assert made.loss is not None
         return made.loss
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, each map's times the slope of its loss."""
-        *kept, flat, target = ctx.saved_tensors
-        with torch.no_grad():
+        *kept, flat, target, axis_weight = ctx.saved_tensors
+        if not torch.is_grad_enabled():
             found = [
                 (gradient * slope.unsqueeze(-1)).to(of.dtype) if is_needed else None
                 for gradient, of, is_needed in zip(kept, (flat, target), ctx.needs_input_grad, strict=False)
             ]
-        return (*(_once("expected_error", gradient, slope, flat, target) for gradient in found), None, None, None)
+            return (*found, *(None,) * 4)
+        # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
+        call, distance, function = ctx.given
+        samples = _replayed.samples(function, flat, call.support, call.law)
+        error = norm(difference(samples, target, call.support), distance, axis_weight).mean(dim=0)
+        return (*_replayed.gradients(error, (flat, target), slope), *(None,) * 4)
 
 
 class SampledPoints(torch.autograd.Function):
     """Samples (S, *batch, D); their gradient draws the same noise again, and keeps nothing but the maps.
 
-    `apply(flat (*batch, cells), call)`. Not twice differentiable: a second backward pass raises.
+    `apply(flat (*batch, cells), call, function)`.
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, call: Call) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, call: Call, function: str) -> Tensor:
         """The points; NaN where a map has no distribution."""
         ctx.save_for_backward(flat)
-        ctx.call = call
+        ctx.given = call, function
         made = run(call, flat, wants_samples=True)
         assert made.samples is not None
         return made.samples
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, None, None]:
         """The gradient of Σ samples · slope."""
         (flat,) = ctx.saved_tensors
-        with torch.no_grad():
-            made = run(ctx.call, flat, sample_gradient=slope, wants_gradient=True)
-            assert made.logits_gradient is not None
-            gradient = made.logits_gradient.to(flat.dtype)
-        return _once("sampling_argmax", gradient, slope, flat), None
+        call, function = ctx.given
+        if torch.is_grad_enabled():
+            samples = _replayed.samples(function, flat, call.support, call.law)
+            return _replayed.gradients(samples, (flat,), slope)[0], None, None
+        made = run(call, flat, sample_gradient=slope, wants_gradient=True)
+        assert made.logits_gradient is not None
+        return made.logits_gradient.to(flat.dtype), None, None
 
 
 def expected_error(
@@ -147,24 +161,27 @@ def expected_error(
     support: Support,
     target: Tensor,
     *,
+    num_samples: int,
+    distance: Distance = "l1",
     axis_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
-    distance: Distance = "l1",
+    is_lattice: bool = False,
+    function: str = "expected_error",
     **drawn: Any,
 ) -> Tensor:
     """(*batch) of `heatpoint.scores.expected_error` with num_samples, differentiable in logits (*batch, cells) and target.
 
-    Arguments are checked already, and `obstacle` is "". One 64-bit seed is drawn from the generator per call; nothing is drawn in
-    the backward pass.
+    Arguments are checked already, and `why_not` is "". One 64-bit seed is drawn from the generator per call; nothing is drawn in
+    the backward pass. A second derivative takes the torch form, with the same draws.
 
     Raises:
         ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
     """
     batch, ndim = logits.shape[:-1], support.ndim
     weight = None if axis_weight is None else axis_weight.expand(*batch, ndim)
-    call = Call(support, _seed(generator, logits.device), **drawn)
-    loss: Tensor = SampledError.apply(logits, target.expand(*batch, ndim), weight, call, distance)
-    _check_maps("expected_error", logits, loss)
+    call = _call(support, logits.device, num_samples, generator, is_lattice, drawn)
+    loss: Tensor = SampledError.apply(logits, target.expand(*batch, ndim), weight, call, distance, function)
+    _check_maps(function, logits, loss)
     return loss
 
 
@@ -172,11 +189,11 @@ def sampled_points(
     logits: Tensor,
     support: Support,
     *,
-    generator: torch.Generator | None = None,
     num_samples: int,
-    basis: Basis | None = None,
-    temperature: float = 1.0,
-    formula: Formula = "paper",
+    generator: torch.Generator | None = None,
+    is_lattice: bool = False,
+    function: str = "sampling_argmax",
+    **drawn: Any,
 ) -> Tensor:
     """(S, *batch, D) of `heatpoint.sampling.sampling_argmax`, differentiable in logits (*batch, cells).
 
@@ -185,10 +202,22 @@ def sampled_points(
     Raises:
         ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
     """
-    call = Call(support, _seed(generator, logits.device), num_samples, basis, temperature, formula)
-    points: Tensor = SampledPoints.apply(logits, call)
-    _check_maps("sampling_argmax", logits, points)
+    call = _call(support, logits.device, num_samples, generator, is_lattice, drawn)
+    points: Tensor = SampledPoints.apply(logits, call, function)
+    _check_maps(function, logits, points)
     return points
+
+
+def _call(
+    support: Support,
+    device: torch.device,
+    num_samples: int,
+    generator: torch.Generator | None,
+    is_lattice: bool,
+    drawn: dict[str, Any],
+) -> Call:
+    order = order_of(num_samples) if is_lattice else 0
+    return Call(support, _seed(generator, device), num_samples, order=order, **drawn)
 
 
 def _seed(generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -201,10 +230,3 @@ def _check_maps(function: str, logits: Tensor, made: Tensor) -> None:
     """Says which maps have no distribution, as the torch form does; a NaN may come from the target too."""
     if looks_at(made) and bool(made.detach().isnan().any()):
         log_probabilities(function, logits.detach())
-
-
-def _once(function: str, gradient: Tensor | None, *depends_on: Tensor) -> Tensor | None:
-    if gradient is None or not torch.is_grad_enabled():
-        return gradient
-    found: Tensor = Once.apply(function, "Triton", gradient, *depends_on)
-    return found

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian, Triangular
+from heatpoint.kernels._call import Law
 from heatpoint.support import Grid, Support
 
-BASES = {"uniform": 1, "triangular": 2, "gaussian": 3}
 # Temperatures at which E^(−1/τ) needs no logarithm; other temperatures, and those below COLD, where it overflows.
 POWERS = {2.0: 0, 1.0: 1, 0.5: 2}
 GENERAL, LOGARITHMIC = 3, 4
@@ -36,6 +36,7 @@ class Call:
         basis: Sub-distribution of a cell, or None.
         temperature: τ.
         formula: "paper" or "released".
+        order: 0, or the prime order of lattices over the samples, see `heatpoint._lattice_draws.order_of`.
         longest_row: Cells of the longest row that one program takes whole.
         part: Cells of a part of a longer one; a power of two, at least 64, as is longest_row.
     """
@@ -46,8 +47,19 @@ class Call:
     basis: Basis | None = None
     temperature: float = 1.0
     formula: Formula = "paper"
+    order: int = 0
     longest_row: int = ROW
     part: int = PART
+
+    @property
+    def law(self) -> Law:
+        """The same for the form that makes the draws again in torch."""
+        return Law(self.seed, self.num_samples, self.basis, self.temperature, self.formula, self.order)
+
+    @property
+    def lattice(self) -> tuple[int, int] | None:
+        """Order P of the lattices and 2⁶³ / P; None if there are none."""
+        return (self.order, (2**63 + self.order // 2) // self.order) if self.order else None
 
     @property
     def power(self) -> int:

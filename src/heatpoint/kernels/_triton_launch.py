@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from heatpoint._distances import Distance
-from heatpoint.kernels._triton_call import BASES, LOGARITHMIC, Call, power_of_two
+from heatpoint.kernels._call import BASES, DISTANCES
+from heatpoint.kernels._triton_call import LOGARITHMIC, Call, power_of_two
 from heatpoint.support import Grid, Support
 
-DISTANCES: dict[Distance, int] = {"l1": 0, "l2": 1, "smooth_l1": 2, "squared": 3}
 CELLS_PER_THREAD = 8
 WARPS = 16
 
@@ -117,6 +117,7 @@ def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
         call.support.num_cells,
         call.num_samples,
         call.seed,
+        call.lattice,
         call.sharpness,
         _scale(call, arrays),
         **call.geometry(),
@@ -140,7 +141,7 @@ def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
     mosts = logits.new_empty(*pairs, num_parts, dtype=dtype) if is_cold else None
     slopes = None if made.logits_gradient is None else logits.new_empty(*pairs, 1 + 2 * ndim, dtype=dtype)
     lines = _lines(call, arrays, num_maps * num_parts)
-    drawn = (lines, cells, call.num_samples, call.seed, call.sharpness)
+    drawn = (lines, cells, call.num_samples, call.seed, call.lattice, call.sharpness)
     every = {**call.geometry(), **_choices(call), "QUADS": call.part // 4, **_options(call.part)}
     parts.part_sums[(num_maps, num_parts)](
         logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every

@@ -12,17 +12,8 @@ a normal draw less than 6, because uniforms have 23 bits.
 import triton
 import triton.language as tl
 
-from heatpoint.kernels._gpu.numbers import (
-    COLD,
-    GAUSSIAN,
-    NONE,
-    ROUNDS,
-    TRIANGULAR,
-    bounded,
-    joined,
-    load_cells,
-    normal,
-)
+from heatpoint.kernels._gpu.numbers import COLD, GAUSSIAN, NONE, TRIANGULAR, joined, load_cells
+from heatpoint.kernels._gpu.offsets import bounded_at, cell_offsets, gaussian_at
 
 
 @triton.jit
@@ -56,52 +47,11 @@ def centers_of(cloud, quad, cell, num_cells, lengths, strides, D: tl.constexpr, 
 
 
 @triton.jit
-def _offset(seed, quad, sample, index, AXIS: tl.constexpr, BASIS: tl.constexpr):
-    """Offsets of the cells along one axis, in cells, or standard normals.
+def _shares_and_moments(place, offset, before, after, length, stride, unit, BASIS: tl.constexpr, WEIGHS: tl.constexpr):
+    """What the weight of the cells at positions of an axis counts in Σ q, 1 unless WEIGHS, and in Σ q (c + e).
 
-    What two axes share is computed once, by the compiler's leave. Joined at the end, because a longer way from the join to the
-    sums would keep the compiler from giving both one layout.
+    before and after are the neighbours' offsets, if the basis is triangular.
     """
-    if BASIS == GAUSSIAN:
-        STREAM: tl.constexpr = 1 if AXIS < 2 else 3
-        a, b, c, d = tl.philox(seed, quad, sample, index, STREAM, ROUNDS)
-        e, f, g, h = tl.philox(seed, quad, sample, index, STREAM + 1, ROUNDS)
-        offset = joined(normal(a, e, AXIS), normal(b, f, AXIS), normal(c, g, AXIS), normal(d, h, AXIS))
-    else:
-        STREAM: tl.constexpr = 1 if AXIS < 2 else 2
-        a, b, c, d = tl.philox(seed, quad, sample, index, STREAM, ROUNDS)
-        a, b = bounded(a, AXIS, BASIS), bounded(b, AXIS, BASIS)
-        offset = joined(a, b, bounded(c, AXIS, BASIS), bounded(d, AXIS, BASIS))
-    return offset
-
-
-@triton.jit
-def _word_at(seed, place, sample, index, stream: tl.constexpr):
-    """The word of every `place`, whichever of the four it is."""
-    a, b, c, d = tl.philox(seed, place // 64 * 16 + place % 16, sample, index, stream, ROUNDS)
-    k = place % 64 // 16
-    return tl.where(k < 2, tl.where(k == 0, a, b), tl.where(k == 2, c, d))
-
-
-@triton.jit
-def _offset_at(seed, place, sample, index, AXIS: tl.constexpr, BASIS: tl.constexpr):
-    """Offsets of positions of an axis, in cells, or standard normals."""
-    if BASIS == GAUSSIAN:
-        STREAM: tl.constexpr = 1 if AXIS < 2 else 3
-        first = _word_at(seed, place, sample, index, STREAM)
-        offset = normal(first, _word_at(seed, place, sample, index, STREAM + 1), AXIS)
-    else:
-        STREAM: tl.constexpr = 1 if AXIS < 2 else 2
-        offset = bounded(_word_at(seed, place, sample, index, STREAM), AXIS, BASIS)
-    return offset
-
-
-@triton.jit
-def _shares_and_moments(
-    seed, place, sample, index, length, stride, unit, AXIS: tl.constexpr, BASIS: tl.constexpr, WEIGHS: tl.constexpr
-):
-    """What the weight of the cells at positions of an axis counts in Σ q, 1 unless WEIGHS, and in Σ q (c + e)."""
-    offset = _offset_at(seed, place, sample, index, AXIS, BASIS)
     moment = stride * (place.to(tl.float32) - 0.5 * (length - 1)) + unit * offset
     share = tl.full(place.shape, 1.0, tl.float32)
     if WEIGHS and BASIS == GAUSSIAN:
@@ -109,10 +59,8 @@ def _shares_and_moments(
         moment = share * moment
     if WEIGHS and BASIS == TRIANGULAR:
         # The marginal of j goes to q_j, and to that of a neighbour whose offset points at j.
-        before = tl.maximum(_offset_at(seed, tl.maximum(place - 1, 0), sample, index, AXIS, BASIS), 0.0)
-        before = tl.where(place > 0, before, 0.0)
-        after = tl.maximum(-_offset_at(seed, place + 1, sample, index, AXIS, BASIS), 0.0)
-        after = tl.where(place + 1 < length, after, 0.0)
+        before = tl.where(place > 0, tl.maximum(before, 0.0), 0.0)
+        after = tl.where(place + 1 < length, tl.maximum(-after, 0.0), 0.0)
         here = 1.0 - tl.abs(offset)
         center = moment - unit * offset
         moment = here * moment + before * (center - stride + unit * before) + after * (center + stride - unit * after)
@@ -121,26 +69,29 @@ def _shares_and_moments(
 
 
 @triton.jit
+def _line_offsets(words, place, D: tl.constexpr, BASIS: tl.constexpr):
+    """Offsets of positions along every axis; those of their neighbours, if the basis is triangular."""
+    offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS)
+    before, after = offsets, offsets
+    if BASIS == TRIANGULAR:
+        NUM: tl.constexpr = 2 if D == 3 else 1
+        before = bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS)
+        after = bounded_at(words, place + 1, 2 * NUM, D, BASIS)
+    return offsets, before, after
+
+
+@triton.jit
 def _write_lines(
-    line,
-    seed,
-    sample,
-    index,
-    lengths,
-    strides,
-    units,
-    D: tl.constexpr,
-    BASIS: tl.constexpr,
-    LINE: tl.constexpr,
-    WEIGHS: tl.constexpr,
+    line, words, lengths, strides, units, D: tl.constexpr, BASIS: tl.constexpr, LINE: tl.constexpr, WEIGHS: tl.constexpr
 ):
     """Shares and moments of all axes into line (D, 2, LINE); no program sees another's."""
     place = tl.arange(0, LINE)
+    offsets, before, after = _line_offsets(words, place, D, BASIS)
     tl.debug_barrier()
     for axis in tl.static_range(D):
         into, length = line + 2 * axis * LINE + place, lengths[axis]
         share, moment = _shares_and_moments(
-            seed, place, sample, index, length, strides[axis], units[axis], axis, BASIS, WEIGHS
+            place, offsets[axis], before[axis], after[axis], length, strides[axis], units[axis], BASIS, WEIGHS
         )
         if WEIGHS:
             tl.store(into, share, mask=place < length)
@@ -168,9 +119,8 @@ def shares_and_moments(
     program,
     quad,
     num_cells,
-    seed,
-    sample,
-    index,
+    words,
+    line_words,
     lengths,
     strides,
     units,
@@ -181,20 +131,22 @@ def shares_and_moments(
 ):
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
-    lines (programs, D, 2, LINE) is room for the released formula; for the paper's, LINE is 0.
+    words and line_words are the sample's, of cells and positions. lines (programs, D, 2, LINE) is room for the released formula;
+    for the paper's, LINE is 0.
     """
     shares, moments = (), ()
     if LINE > 0:
         line = lines + program * (2 * D * LINE)
-        _write_lines(line, seed, sample, index, lengths, strides, units, D, BASIS, LINE, WEIGHS)
-    for axis in tl.static_range(D):
-        if LINE > 0:
+        _write_lines(line, line_words, lengths, strides, units, D, BASIS, LINE, WEIGHS)
+        for axis in tl.static_range(D):
             source = line + 2 * axis * LINE
             if WEIGHS:
                 shares = shares + (_from_line(source, quad, num_cells, lengths, axis),)
             moments = moments + (_from_line(source + LINE, quad, num_cells, lengths, axis),)
-        elif BASIS == NONE:
-            moments = moments + (centers[axis],)
-        else:
-            moments = moments + (centers[axis] + units[axis] * _offset(seed, quad, sample, index, axis, BASIS),)
+    elif BASIS == NONE:
+        moments = centers
+    else:
+        offsets = cell_offsets(words, quad, D, BASIS)
+        for axis in tl.static_range(D):
+            moments = moments + (centers[axis] + units[axis] * offsets[axis],)
     return shares, moments

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Random numbers and weights of the cells, on the device.
+"""The cells of a tile, and their weights from random words, on the device.
 
 Logarithms are polynomials: the device's own has an absolute error of 2⁻²² near 1, and 1 is where E is smallest and a weight
 largest. 1/τ comes as a sum of two, whose first has so few digits that its product with a float's exponent is exact.
@@ -8,7 +8,6 @@ largest. 1/τ comes as a sum of two, whose first has so few digits that its prod
 import triton
 import triton.language as tl
 
-ROUNDS = tl.constexpr(7)
 NONE, UNIFORM, TRIANGULAR, GAUSSIAN = (tl.constexpr(number) for number in range(4))
 # How E^(−1/τ) is made: τ = 2, 1, ½, any other from ¼ on, and below, in the log domain.
 ROOT, INVERSE, SQUARE, GENERAL, COLD = (tl.constexpr(number) for number in range(5))
@@ -39,12 +38,6 @@ def load_cells(source, quad, num_cells, other, STEP: tl.constexpr):
     b = tl.load(source + (cell + 16) * STEP, mask=cell + 16 < num_cells, other=other)
     c = tl.load(source + (cell + 32) * STEP, mask=cell + 32 < num_cells, other=other)
     d = tl.load(source + (cell + 48) * STEP, mask=cell + 48 < num_cells, other=other)
-    return joined(a, b, c, d)
-
-
-@triton.jit
-def words(seed, quad, sample, index, stream: tl.constexpr):
-    a, b, c, d = tl.philox(seed, quad, sample, index, stream, ROUNDS)
     return joined(a, b, c, d)
 
 
@@ -140,48 +133,3 @@ def powers(base, word, sharpness, POWER: tl.constexpr):
         n = tl.floor(small + large + 0.5)
         weight = base * exp2(n, small + (large - n))
     return weight
-
-
-@triton.jit
-def sine_cosine(x):
-    """Of half a turn times x, |x| ≤ 1, to 3e-8."""
-    quarters = 2.0 * x
-    n = tl.floor(quarters + 0.5)
-    f = quarters - n
-    f2 = f * f
-    s = f2 * 0.00015819507825654 - 0.0046812607906758785
-    s = s * f2 + 0.07969257980585098
-    s = s * f2 - 0.6459640860557556
-    s = (s * f2 + 1.5707963705062866) * f
-    c = f2 * 0.0009033629903569818 - 0.020859936252236366
-    c = c * f2 + 0.2536691725254059
-    c = c * f2 - 1.2337005138397217
-    c = c * f2 + 1.0
-    turn = n.to(tl.int32)
-    a = tl.where(turn & 1 != 0, c, s)
-    b = tl.where(turn & 1 != 0, s, c)
-    return tl.where(turn & 2 != 0, -a, a), tl.where((turn + 1) & 2 != 0, -b, b)
-
-
-@triton.jit
-def normal(first, second, AXIS: tl.constexpr):
-    """One side of Box and Muller's transform of two words."""
-    radius = tl.sqrt(1.3862943649291992 * exponential(first, False))
-    turn = (second.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * 1.1920928955078125e-07
-    sine, cosine = sine_cosine(turn)
-    return radius * sine if AXIS == 1 else radius * cosine
-
-
-@triton.jit
-def bounded(word, AXIS: tl.constexpr, BASIS: tl.constexpr):
-    """A uniform or triangular offset from 16 bits of a word, the upper, or for y the lower."""
-    if AXIS == 1:
-        word = word << 16
-    # An odd multiple of 2⁻¹⁶ in (−1, 1).
-    signed = (word.to(tl.int32, bitcast=True) >> 16).to(tl.float32) * 3.0517578125e-05 + 1.52587890625e-05
-    if BASIS == UNIFORM:
-        offset = 0.5 * signed
-    else:
-        size = 1.0 - tl.sqrt(1.0 - tl.abs(signed))
-        offset = tl.where(signed < 0, -size, size)
-    return offset

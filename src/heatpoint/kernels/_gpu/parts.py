@@ -7,15 +7,16 @@ import triton.language as tl
 
 from heatpoint.kernels._gpu.cells import centers_of, shares_and_moments
 from heatpoint.kernels._gpu.distance import distance_and_slopes, given_slopes, store_point
+from heatpoint.kernels._gpu.noise import kept_noise, noise_of
 from heatpoint.kernels._gpu.numbers import (
     COLD,
     base_weights,
     cells_from,
     exp2_of_double,
+    joined,
     load_cells,
     powers,
     scores,
-    words,
 )
 
 
@@ -31,6 +32,7 @@ def part_sums(
     num_cells,
     num_samples,
     seed_of_call,
+    lattice,
     sharpness,
     lengths,
     strides,
@@ -57,9 +59,11 @@ def part_sums(
     if cloud_of_map is not None:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
     places = centers_of(cloud, quad, cell, num_cells, lengths, strides, D, POWER)
+    kept = kept_noise(seed, quad, index, lattice, D, BASIS, LINE)
     ROWS: tl.constexpr = 1 + 2 * D if WEIGHS else 1 + D
     for sample in range(num_samples):
-        word, row = words(seed, quad, sample, index, 0), far * num_samples + sample
+        words, line_words = noise_of(kept, seed, quad, sample, index, lattice, D, BASIS, LINE)
+        word, row = joined(words[0], words[1], words[2], words[3]), far * num_samples + sample
         if POWER == COLD:
             score = scores(base, word, sharpness)
             # A part may hold no possible cell.
@@ -74,9 +78,8 @@ def part_sums(
             far * num_parts + part,
             quad,
             num_cells,
-            seed,
-            sample,
-            index,
+            words,
+            line_words,
             lengths,
             strides,
             units,
@@ -180,6 +183,7 @@ def part_gradients(
     num_cells,
     num_samples,
     seed_of_call,
+    lattice,
     sharpness,
     scale,
     lengths,
@@ -205,9 +209,11 @@ def part_gradients(
     if cloud_of_map is not None:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
     places = centers_of(cloud, quad, cell, num_cells, lengths, strides, D, POWER)
+    kept = kept_noise(seed, quad, index, lattice, D, BASIS, LINE)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     for sample in range(num_samples):
-        word, row = words(seed, quad, sample, index, 0), far * num_samples + sample
+        words, line_words = noise_of(kept, seed, quad, sample, index, lattice, D, BASIS, LINE)
+        word, row = joined(words[0], words[1], words[2], words[3]), far * num_samples + sample
         if POWER == COLD:
             score = scores(base, word, sharpness)
             weight = exp2_of_double(score - tl.load(mosts + row * num_parts)).to(tl.float64)
@@ -219,9 +225,8 @@ def part_gradients(
             far * num_parts + part,
             quad,
             num_cells,
-            seed,
-            sample,
-            index,
+            words,
+            line_words,
             lengths,
             strides,
             units,

@@ -7,15 +7,16 @@ import triton.language as tl
 
 from heatpoint.kernels._gpu.cells import centers_of, shares_and_moments
 from heatpoint.kernels._gpu.distance import distance_and_slopes, given_slopes, store_point
+from heatpoint.kernels._gpu.noise import kept_noise, noise_of
 from heatpoint.kernels._gpu.numbers import (
     COLD,
     base_weights,
     cells_from,
     exp2_of_double,
+    joined,
     load_cells,
     powers,
     scores,
-    words,
 )
 
 
@@ -49,6 +50,7 @@ def whole_rows(
     num_cells,
     num_samples,
     seed_of_call,
+    lattice,
     sharpness,
     scale,
     lengths,
@@ -76,10 +78,12 @@ def whole_rows(
     if cloud_of_map is not None:
         cloud += tl.load(cloud_of_map + far) * num_cells * D
     places = centers_of(cloud, quad, cell, num_cells, lengths, strides, D, POWER)
+    kept = kept_noise(seed, quad, index, lattice, D, BASIS, LINE)
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     total, pull = 0.0, tl.zeros([4], tl.float32)
     for sample in range(num_samples):
-        word, row = words(seed, quad, sample, index, 0), far * num_samples + sample
+        words, line_words = noise_of(kept, seed, quad, sample, index, lattice, D, BASIS, LINE)
+        word, row = joined(words[0], words[1], words[2], words[3]), far * num_samples + sample
         if POWER == COLD:
             score = scores(base, word, sharpness)
             weight = exp2_of_double(score - tl.max(score)).to(tl.float64)
@@ -91,9 +95,8 @@ def whole_rows(
             far,
             quad,
             num_cells,
-            seed,
-            sample,
-            index,
+            words,
+            line_words,
             lengths,
             strides,
             units,
