@@ -66,18 +66,21 @@ def value_checks_enabled() -> bool:
     return os.environ.get("HEATPOINT_CHECK", "0") not in ("", "0")
 
 
-def looks_at(tensor: Tensor) -> bool:
-    """Whether a check may read values: on the CPU, where that is free, elsewhere under HEATPOINT_CHECK=1.
-
-    Never where there are none to read: while torch traces, compiles or exports, and inside torch.func transforms.
-    """
-    if (
+def is_traced() -> bool:
+    """Whether torch traces, compiles or exports, or transforms by torch.func: tensors then hold no numbers to be read."""
+    return (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
-    ):
-        return False
-    return tensor.device.type == "cpu" or value_checks_enabled()
+    )
+
+
+def looks_at(tensor: Tensor) -> bool:
+    """Whether a check may read values: on the CPU, where that is free, elsewhere under HEATPOINT_CHECK=1.
+
+    Never where there are none to read, see `is_traced`.
+    """
+    return not is_traced() and (tensor.device.type == "cpu" or value_checks_enabled())
 
 
 def check_tensor(function: str, argument: str, value: object) -> None:
