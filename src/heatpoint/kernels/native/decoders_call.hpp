@@ -12,7 +12,7 @@ namespace heatpoint {
 namespace {
 
 constexpr int64_t MOST_KEPT = 64;    // beyond it, all cells of a map are sorted
-constexpr int64_t BLOCK = 16;        // vectors of which one maximum is taken, for the largest cell alone
+constexpr int64_t STRETCH = 16;      // vectors of which one maximum is taken, for the largest cell alone
 constexpr int64_t MOST_GROUPED = 8;  // vectors whose maximum is taken lane by lane, for several cells
 constexpr int64_t LEAST_CHUNKS = 32;  // of a map, which shorter groups are for
 constexpr int64_t WIDEST = 16;       // lanes of a vector at most

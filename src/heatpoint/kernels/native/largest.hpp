@@ -24,7 +24,7 @@ struct Lanes<double> {
 
 // One bit per lane of a comparison of vectors of T.
 template <typename T, typename M>
-static inline uint32_t bits_of(M mask) {
+static inline uint32_t lane_bits(M mask) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
     return sizeof(T) == 4 ? _mm512_movepi32_mask((__m512i)mask) : _mm512_movepi64_mask((__m512i)mask);
 #elif defined(__AVX2__) && HP_WIDTH == 8
@@ -94,15 +94,15 @@ static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &in
     typename Lanes<T>::M is_nan{};
     T best = -INFINITY;
     int64_t block = 0;
-    for (int64_t v = 0; v < num_vectors; v += BLOCK) {
-        const int64_t count = num_vectors - v < BLOCK ? num_vectors - v : BLOCK;
+    for (int64_t v = 0; v < num_vectors; v += STRETCH) {
+        const int64_t count = num_vectors - v < STRETCH ? num_vectors - v : STRETCH;
         const V most = maximum(map + v * L, count, is_nan);
-        if (bits_of<T>(most > best)) {
+        if (lane_bits<T>(most > best)) {
             best = largest_lane<T>(most);
             block = v * L;
         }
     }
-    if (num_vectors && bits_of<T>(is_nan)) return false;
+    if (num_vectors && lane_bits<T>(is_nan)) return false;
     index = block;
     while (index < num_vectors * L && !(map[index] == best)) ++index;
     if (num_vectors == 0) index = 0;
@@ -132,7 +132,7 @@ class Keeper {
 
     // Takes the lanes of x whose bits are set in `exists`; lane 0 is at `place`.
     inline void add(V x, int64_t place, uint32_t exists = ~(uint32_t)0) {
-        uint32_t bits = (is_above ? bits_of<T>(x > least) : bits_of<T>(x >= least)) & exists;
+        uint32_t bits = (is_above ? lane_bits<T>(x > least) : lane_bits<T>(x >= least)) & exists;
         if (!bits) return;
         for (; bits; bits &= bits - 1, ++count) {
             const int lane = __builtin_ctz(bits);
@@ -213,7 +213,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
         of_all = most > of_all ? most : of_all;
         std::memcpy(maxima + groups, &most, sizeof most);
     }
-    if (bits_of<T>(is_nan)) return false;
+    if (lane_bits<T>(is_nan)) return false;
     // Each lane's maximum is a cell, and so is each group's: the k-th largest of either is at most that of the cells.
     T least = -INFINITY;
     if (k <= L) {
@@ -225,7 +225,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     for (int64_t v = 0, group = 0; v < num_vectors; v += length, group += L) {
         // Memory would rest meanwhile: the same part of the next map is asked for.
         for (int64_t i = 0; i < length * L; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(map + num_cells + v * L + i, 0, 2);
-        if (!bits_of<T>(read(maxima + group) >= best.least)) continue;
+        if (!lane_bits<T>(read(maxima + group) >= best.least)) continue;
         const int64_t last = v + length < full ? v + length : full;
         for (int64_t u = v; u < last; ++u) best.add(read(map + u * L), u * L);
         if (v + length > full) best.add(tail, full * L, ((uint32_t)1 << (num_cells - full * L)) - 1);

@@ -43,10 +43,14 @@ struct Patch {
         for (int64_t z = 0; z < taken[2]; ++z)
             for (int64_t y = 0; y < taken[1]; ++y, into += taken[0]) {
                 const int64_t cz = cell(2, z - taken[2] / 2), cy = cell(1, y - taken[1] / 2);
+                if (cz < 0 || cy < 0) {
+                    std::fill(into, into + taken[0], 0.0f);
+                    continue;
+                }
                 const float *row = map + (cz * call.lengths[1] + cy) * call.lengths[0];
                 for (int64_t x = 0; x < taken[0]; ++x) {
                     const int64_t cx = is_inside ? x0 + x : cell(0, x - taken[0] / 2);
-                    const float value = cx < 0 || cy < 0 || cz < 0 ? 0.0f : row[cx];
+                    const float value = cx < 0 ? 0.0f : row[cx];
                     into[x] = value == -INFINITY ? (float)call.floor : value;
                 }
             }

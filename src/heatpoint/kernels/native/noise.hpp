@@ -72,13 +72,16 @@ struct Lattice {
         }
         const uint64_t others = (uint64_t)m.call->modulus - 1;
         const double spacing = 4294967296.0 / (double)m.call->modulus, magic = 6755399441055744.0;
-        uint32_t *words = reinterpret_cast<uint32_t *>(step);
         for (int64_t i = 0; i < cells; ++i) {
-            const uint32_t j = 1 + (uint32_t)((words[i] * others) >> 32);
+            // The words lie in the room of floats: looked at as words they are copied, which compiles to nothing.
+            uint32_t word;
+            std::memcpy(&word, step + i, sizeof word);
+            const uint32_t j = 1 + (uint32_t)((word * others) >> 32);
             const double rounded = (double)j * spacing + magic;  // whose low bits are the whole number
             uint64_t bits;
             std::memcpy(&bits, &rounded, sizeof bits);
-            words[i] = (uint32_t)bits;
+            word = (uint32_t)bits;
+            std::memcpy(step + i, &word, sizeof word);
         }
     }
 };
