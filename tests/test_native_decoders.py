@@ -90,6 +90,31 @@ def test_readings_are_those_of_torch() -> None:
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
 
 
+def test_tensors_are_made_where_the_maps_are() -> None:
+    """Under another default device too, and what is kept of a grid from there serves afterwards."""
+    grid = Grid((26, 19), stride=1.5)
+    bump = gaussian_map(torch.tensor([[11.0, 20.0], [17.0, 9.0]]), grid, sigma_cells=2.0)
+    cloud, target = Points(random_maps(2, 26 * 19, 2, seed=18)), torch.tensor([[3.0, 4.0], [5.0, 6.0]])
+    readers: list[Callable[[], Tensor]] = [
+        lambda: soft_argmax(bump, grid),
+        lambda: soft_argmax(bump.flatten(1), cloud),
+        lambda: dark(bump, grid, sigma_cells=2.0),
+        lambda: top_k(bump, grid, k=5),
+        lambda: argmax(bump, grid),
+        lambda: rounded_cross_entropy(bump, grid, target, label="expected"),
+        lambda: rounded_cross_entropy(bump, grid, target, label="floor"),
+    ]
+    for reader in readers:
+        with kernels.use("native"):
+            with torch.device("meta"):
+                elsewhere = reader()
+            after = reader()
+        with kernels.use("torch"):
+            expected = reader()
+        assert torch.equal(elsewhere, after)
+        torch.testing.assert_close(after, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_maps_without_a_law_are_refused_as_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     grid, target = Grid((5, 4)), torch.zeros(3, 2)
     forbidden, nan = torch.zeros(3, 5, 4), torch.zeros(3, 5, 4)
@@ -136,12 +161,27 @@ def test_what_the_kernels_cannot_do_takes_the_torch_form_or_raises() -> None:
             lambda: rounded_cross_entropy(maps, grid, moving, label="expected"),
             "rounded_cross_entropy.*the target needs a gradient",
         ),
+        (lambda: dark(maps, grid, sigma_cells=1.0, kernel_size=13), "dark.*the blur is far wider than the maps"),
+        (lambda: top_k(maps.clone().requires_grad_(), grid, k=3), "top_k.*the maps need a gradient"),
+        (lambda: top_k(maps.double(), grid, k=3), "top_k.*the maps are float64"),
+        (lambda: top_k(maps, ring, k=3), "top_k.*an axis of the grid is cyclic"),
+        (lambda: top_k(maps.flatten(1), cloud, k=3), "top_k.*the support is no grid"),
+        (lambda: top_k(random_maps(2, 9, 9), Grid((9, 9)), k=65), "top_k.*k is above 64"),
         (lambda: torch.vmap(lambda m: argmax(m, grid))(maps), "argmax.*torch traces or transforms the call"),
     ]
     for call, text in cases:
         assert call().isfinite().all()
         with kernels.use("native"), pytest.raises(ValueError, match=text):
             call()
+    # What follows the search for the largest cells has no other form here.
+    with kernels.use("native"):
+        for readout in (
+            window,
+            lambda m, g, **kind: top_k(m, g, k=3, **kind),
+            lambda m, g, **kind: top_k(m, g, k=1, **kind),
+        ):
+            assert readout(maps.clone().requires_grad_(), ring, weighting="values").isfinite().all()
+        assert top_k(maps.double(), ring, k=1).isfinite().all()
     (gradient,) = torch.autograd.grad(rounded_cross_entropy(maps, grid, moving, label="expected").sum(), moving)
     assert gradient.abs().sum() > 0
     if torch.cuda.is_available():

@@ -67,6 +67,13 @@ def test_the_mean_of_the_largest_cells(shape: tuple[int, ...], k: int, instructi
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=max(shape) * 8 * 2.0**-24)
 
 
+def test_the_mean_is_made_of_as_many_cells_as_the_library_keeps() -> None:
+    maps, grid, most = random_maps(2, 100), Grid((10, 10)), _native_decoders.MOST_KEPT
+    assert _native_decoders.largest_mean(maps, grid, most).isfinite().all()
+    with pytest.raises(RuntimeError, match="it does not know this call"):
+        _native_decoders.largest_mean(maps, grid, most + 1)
+
+
 def test_a_call_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(RuntimeError, match="a native kernel gave up: it does not know this call"):
         _native_decoders.largest(torch.zeros(2, 3), 4)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from heatpoint import kernels
-from heatpoint.kernels import _library, _native_softmax
+from heatpoint.kernels import _library, _native, _native_softmax
+from heatpoint.kernels._call import Law, sample
 from heatpoint.readout import soft_argmax, top_k
 from heatpoint.scores import error_of_expectation, rounded_cross_entropy
 from heatpoint.support import Grid, Points, Support
@@ -165,6 +166,60 @@ def test_a_label_on_a_forbidden_cell() -> None:
         assert results[0][0].isinf().tolist() == [True, False]
         for native, plain in zip(*results, strict=True):
             torch.testing.assert_close(native, plain, rtol=1e-6, atol=1e-6)
+
+
+def losses() -> dict[str, Callable[[Tensor], Tensor]]:
+    """Functions of maps (4, 6, 5)."""
+    grid, target = Grid((6, 5)), torch.tensor([2.3, 3.4]).expand(4, 2)
+    return {
+        "soft_argmax": lambda m: soft_argmax(m, grid, temperature=0.7),
+        "rounded_cross_entropy": lambda m: rounded_cross_entropy(m, grid, target, label="expected"),
+    }
+
+
+@pytest.mark.parametrize("name", losses())
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+def test_backward_passes_for_many_slopes_at_once(name: str) -> None:
+    function, maps = losses()[name], random_maps(4, 6, 5, seed=20)
+    each = torch.autograd.functional.jacobian(function, maps)
+    together = torch.autograd.functional.jacobian(function, maps, vectorize=True)
+    tolerance = TOLERANCE * float(each.abs().max())
+    torch.testing.assert_close(together, each, rtol=0, atol=tolerance)
+    leaf = maps.clone().requires_grad_()
+    found = function(leaf)
+    slopes = torch.eye(found.numel()).view(-1, *found.shape)
+    (batched,) = torch.autograd.grad(found, leaf, slopes, is_grads_batched=True)
+    torch.testing.assert_close(batched, each.view_as(batched), rtol=0, atol=tolerance)
+    assert not batched.requires_grad
+
+
+@pytest.mark.parametrize("name", losses())
+def test_maps_changed_before_their_backward_pass_are_refused(name: str) -> None:
+    """As torch does for its own softmax, in both forms: gradients of other maps would be wrong without a word."""
+    for form in ("native", "torch"):
+        maps = random_maps(4, 6, 5, seed=21).requires_grad_() * 1
+        with kernels.use(form):
+            found = losses()[name](maps)
+        maps.add_(1)
+        if form == "native":
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                found.sum().backward()
+
+
+def test_the_coldest_temperature_is_that_of_the_library() -> None:
+    grid, maps = Grid((7, 5)), random_maps(3, 35, seed=22)
+    places, coldest = _native_softmax._grid_places(grid), _library.COLDEST
+    assert coldest == _native.COLDEST
+    with kernels.use("native"):
+        points = soft_argmax(maps.view(3, 7, 5), grid, temperature=coldest)
+    assert torch.equal(points, grid.unravel(maps.argmax(dim=-1)).float())
+    assert sample(maps, grid, Law(5, 2, temperature=coldest), wants_samples=True).samples is not None
+    for call in (
+        lambda: _native_softmax.softmax_mean(maps, places, temperature=0.99 * coldest),
+        lambda: sample(maps, grid, Law(5, 2, temperature=0.99 * coldest), wants_samples=True),
+    ):
+        with pytest.raises(RuntimeError, match="it does not know this call"):
+            call()
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from heatpoint._distances import Distance
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
-from heatpoint.kernels._library import INSTRUCTION_SETS, InstructionSet, SamplingCall, library
+from heatpoint.kernels._library import INSTRUCTION_SETS, InstructionSet, SamplingCall, address, cloud_of_map, run
 from heatpoint.support import Grid, Support
 
 BASES = {"uniform": 1, "triangular": 2, "gaussian": 3}
@@ -106,13 +105,13 @@ def sample(
     )
     call = SamplingCall(
         logits=logits.data_ptr(),
-        target=_address(target),
-        axis_weight=_address(axis_weight),
-        sample_gradient=_address(sample_gradient),
-        loss=_address(result.loss),
-        logits_gradient=_address(result.logits_gradient),
-        target_gradient=_address(result.target_gradient),
-        samples=_address(result.samples),
+        target=address(target),
+        axis_weight=address(axis_weight),
+        sample_gradient=address(sample_gradient),
+        loss=address(result.loss),
+        logits_gradient=address(result.logits_gradient),
+        target_gradient=address(result.target_gradient),
+        samples=address(result.samples),
         num_maps=batch.numel(),
         num_cells=logits.shape[-1],
         distance=DISTANCES[distance],
@@ -121,7 +120,7 @@ def sample(
     )
     _set_law(call, law)
     kept = _set_support(call, support, tuple(batch))
-    _run(call, instruction_set)
+    run(call, batch.numel())
     del kept
     return replace(result, num_forbidden=int(call.num_forbidden), num_undefined=int(call.num_undefined))
 
@@ -146,25 +145,10 @@ def _set_support(call: SamplingCall, support: Support, batch: tuple[int, ...]) -
         call.offsets[axis] = support.offsets[axis] if isinstance(support, Grid) and is_axis else 0.0
     if isinstance(support, Grid):
         return ()
-    points, leading = _plain(support.xyz), support.xyz.shape[:-2]
-    clouds = None if leading.numel() == 1 else torch.arange(leading.numel()).view(leading).expand(batch).contiguous()
-    call.points, call.cloud_of_map = _address(points), _address(clouds)
+    points, clouds = _plain(support.xyz), cloud_of_map(support.xyz.shape[:-2], batch)
+    call.points, call.cloud_of_map = address(points), address(clouds)
     return points, clouds
-
-
-def _run(call: SamplingCall, instruction_set: InstructionSet) -> None:
-    found = library()
-    if found.handle is None:
-        raise RuntimeError(found.reason)
-    status = int(found.handle.hp_sampling_argmax(ctypes.byref(call)))
-    if status:
-        reasons = {1: "it does not know this call", 2: "there is no memory", 3: f"no {instruction_set} here"}
-        raise RuntimeError(f"the native kernel of sampling-argmax gave up: {reasons.get(status, status)}")
 
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float32).contiguous()
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()

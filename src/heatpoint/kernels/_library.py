@@ -1,4 +1,4 @@
-"""The library of native CPU kernels: finding it, loading it, and its interface as native/heatpoint_native.h states it."""
+"""The library of native CPU kernels: finding, loading and calling it, by its interface as native/heatpoint_native.h states it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 ABI_VERSION = 2
 FOLDER = Path(__file__).resolve().parent
 LIBRARIES = ("libheatpoint.so", "libheatpoint.dylib")
+
+# The lowest temperature of a kernel: it divides in float32. native/sampling_call.hpp and native/decoders.cpp refuse lower ones.
+COLDEST = 1e-30
 
 InstructionSet = Literal["auto", "portable", "avx2", "avx512"]
 INSTRUCTION_SETS: tuple[InstructionSet, ...] = ("auto", "portable", "avx2", "avx512")
@@ -135,6 +141,37 @@ def load(folder: Path) -> Library:
     for call, (function, _) in CALLS.items():
         getattr(handle, function).argtypes = [ctypes.POINTER(call)]
     return Library(handle, "")
+
+
+def run(call: ctypes.Structure, num_numbers: int) -> None:
+    """Makes a call, unless there is nothing to be computed.
+
+    Raises:
+        RuntimeError: If there is no library, no memory, no such instruction set, or the call is not one the kernels know.
+    """
+    found = library()
+    if found.handle is None:
+        raise RuntimeError(found.reason)
+    status = int(getattr(found.handle, CALLS[type(call)][0])(ctypes.byref(call))) if num_numbers else 0
+    if status:
+        reasons = {1: "it does not know this call", 2: "there is no memory", 3: "there is no such instruction set here"}
+        raise RuntimeError(f"a native kernel gave up: {reasons.get(status, status)}")
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor lies in memory."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def cloud_of_map(clouds: torch.Size, batch: tuple[int, ...]) -> Tensor | None:
+    """Which of the clouds (*clouds) each map (*batch) lies on, (*batch); None where there is only one.
+
+    >>> cloud_of_map(torch.Size([2, 1]), (2, 3))
+    tensor([[0, 0, 0],
+            [1, 1, 1]])
+    """
+    count = clouds.numel()
+    return None if count == 1 else torch.arange(count, device="cpu").view(clouds).expand(batch).contiguous()
 
 
 def _size(handle: ctypes.CDLL, measure: str) -> int:

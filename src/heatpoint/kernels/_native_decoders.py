@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from heatpoint._checks import looks_at
-from heatpoint.kernels._library import CALLS, INSTRUCTION_SETS, InstructionSet, LargestCall, NewtonCall, library
-from heatpoint.support import Grid
+from heatpoint.kernels._library import (
+    INSTRUCTION_SETS,
+    InstructionSet,
+    LargestCall,
+    NewtonCall,
+    address,
+    library,
+    run,
+)
+from heatpoint.kernels._readable import unreadable
+from heatpoint.support import Grid, Support
 
 # Of so many largest cells of a map the kernel makes the mean, MOST_KEPT of native/decoders_call.hpp.
-_MOST_KEPT = 64
+MOST_KEPT = 64
+# A patch of more cells than so many maps takes longer than the maps do in torch.
+_MOST_MAPS = 8
 
 
 def why_not(maps: Tensor, *, takes_double: bool = False) -> str:
@@ -25,22 +33,34 @@ def why_not(maps: Tensor, *, takes_double: bool = False) -> str:
     """
     if maps.device.type != "cpu":
         return f"the maps are on {maps.device.type}"
-    is_hidden = type(maps) not in (Tensor, torch.nn.Parameter) or maps.layout != torch.strided
-    if is_hidden or not looks_at(maps) or getattr(forward_ad, "_current_level", -1) >= 0:
-        return "torch traces or transforms the call"
     if maps.dtype != torch.float32 and not (takes_double and maps.dtype == torch.float64):
         return f"the maps are {str(maps.dtype).removeprefix('torch.')}"
-    return library().reason
+    return unreadable(maps) or library().reason
 
 
-def is_recorded(maps: Tensor) -> bool:
-    """Whether autograd records what is made of the maps."""
-    return maps.requires_grad and torch.is_grad_enabled()
+def why_not_recorded(maps: Tensor) -> str:
+    """`why_not` of a kernel that makes no gradient."""
+    return "the maps need a gradient" if maps.requires_grad and torch.is_grad_enabled() else why_not(maps)
 
 
-def takes_mean(flat: Tensor, k: int) -> bool:
-    """Whether `largest_mean` is a form for these maps: no gradient is asked for, and few cells."""
-    return 1 < k <= _MOST_KEPT and flat.dtype == torch.float32 and not is_recorded(flat)
+def why_not_mean(flat: Tensor, support: Support, k: int) -> str:
+    """Why the mean of the k largest cells needs the torch form; empty if `largest_mean` makes it.
+
+    >>> why_not_mean(torch.zeros(2, 100), Grid((10, 10)), 65)
+    'k is above 64'
+    """
+    if not isinstance(support, Grid):
+        return "the support is no grid"
+    if support.cyclic:
+        return "an axis of the grid is cyclic"
+    return f"k is above {MOST_KEPT}" if k > MOST_KEPT else why_not_recorded(flat)
+
+
+def why_not_newton(maps: Tensor, grid: Grid, *, num_taps: int, curvature_step: int) -> str:
+    """Why the peaks of `heatpoint.readout.dark` need the torch form; empty if `newton_cells` finds them."""
+    room = (num_taps + 2 * curvature_step) ** grid.ndim
+    # The kernel blurs a patch of its own around every peak, the torch form at worst each map once, by matrix products.
+    return "the blur is far wider than the maps" if room > _MOST_MAPS * grid.num_cells else why_not_recorded(maps)
 
 
 def largest(
@@ -137,9 +157,9 @@ def newton_cells(
         RuntimeError: If there is no library or no memory.
     """
     flat, peak = flat.detach().contiguous(), peak.contiguous()
-    weights = torch.tensor(taps, dtype=torch.float32)
+    weights = torch.tensor(taps, dtype=torch.float32, device="cpu")
     cells = flat.new_empty(*flat.shape[:-1], grid.ndim)
-    suffices = torch.empty(flat.shape[:-1], dtype=torch.bool)
+    suffices = flat.new_empty(flat.shape[:-1], dtype=torch.bool)
     call = NewtonCall(
         maps=flat.data_ptr(),
         peaks=peak.data_ptr(),
@@ -162,23 +182,3 @@ def newton_cells(
     call.cyclic[:] = [axis in grid.cyclic for axis in range(3)]
     run(call, flat.numel())
     return cells, suffices
-
-
-def run(call: ctypes.Structure, num_numbers: int) -> None:
-    """Makes a call, unless there is nothing to be computed.
-
-    Raises:
-        RuntimeError: If there is no library, no memory, no such instruction set, or the call is not one the kernels know.
-    """
-    found = library()
-    if found.handle is None:
-        raise RuntimeError(found.reason)
-    status = int(getattr(found.handle, CALLS[type(call)][0])(ctypes.byref(call))) if num_numbers else 0
-    if status:
-        reasons = {1: "it does not know this call", 2: "there is no memory", 3: "there is no such instruction set here"}
-        raise RuntimeError(f"a native kernel gave up: {reasons.get(status, status)}")
-
-
-def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor lies in memory."""
-    return None if tensor is None else tensor.data_ptr()

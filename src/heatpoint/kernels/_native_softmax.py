@@ -10,14 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint.kernels._library import INSTRUCTION_SETS, InstructionSet, SoftmaxCall
-from heatpoint.kernels._native_decoders import address, run, why_not
+from heatpoint.kernels._library import (
+    COLDEST,
+    INSTRUCTION_SETS,
+    InstructionSet,
+    SoftmaxCall,
+    address,
+    cloud_of_map,
+    run,
+)
+from heatpoint.kernels._native_decoders import why_not
+from heatpoint.kernels._readable import unreadable
 from heatpoint.support import Grid, Points, Support
 
 # Rows of a map shorter than this leave lanes of a vector idle: further axes become part of the row.
 _LEAST_ROW = 32
-# The reciprocal of the temperature is a float32.
-_COLDEST = 1e-30
 
 # A form of the same operation that autograd can look into: maps to results.
 Plain = Callable[[Tensor], Tensor]
@@ -27,15 +34,15 @@ def why_not_mean(flat: Tensor, support: Support, *, temperature: float, sign_gra
     """Why a mean position needs the torch form; empty if the kernel makes it."""
     if sign_gradient:
         return "sign_gradient is asked for"
-    if temperature < _COLDEST:
-        return f"the temperature is below {_COLDEST:g}"
+    if temperature < COLDEST:
+        return f"the temperature is below {COLDEST:g}"
     if isinstance(support, Grid):
         return "an axis of the grid is cyclic" if support.cyclic else why_not(flat)
     if support.xyz.requires_grad:
         return "the points need a gradient"
     if flat.shape[:-1] != torch.broadcast_shapes(flat.shape[:-1], support.xyz.shape[:-2]):
         return "there are fewer maps than clouds"
-    return why_not(flat)
+    return unreadable(support.xyz) or why_not(flat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +55,20 @@ class Places:
     clouds: Tensor | None = None  # (*batch) which of the clouds a map lies on
 
 
+def _zeros(*shape: int) -> Tensor:
+    """On the CPU whatever the default device is: their memory is handed over, and those of a grid are kept."""
+    return torch.zeros(shape, device="cpu")
+
+
 # What a softmax without coordinates needs of them.
 def _nowhere(num_cells: int) -> Places:
-    return Places(torch.zeros(0), torch.zeros(1, 0, num_cells), torch.zeros(1, 0))
+    return Places(_zeros(0), _zeros(1, 0, num_cells), _zeros(1, 0))
 
 
 @functools.lru_cache(maxsize=64)
 def _grid_places(grid: Grid) -> Places:
-    axes = [grid.axis_centers(axis, dtype=torch.float64) for axis in range(grid.ndim)]
+    device = torch.device("cpu")
+    axes = [grid.axis_centers(axis, dtype=torch.float64, device=device) for axis in range(grid.ndim)]
     middle = torch.stack([(centers[0] + centers[-1]) / 2 for centers in axes])
     axes = [centers - centers.mean() for centers in axes]
     num_columns, row_length = 1, grid.lengths[0]
@@ -63,7 +76,7 @@ def _grid_places(grid: Grid) -> Places:
         row_length *= grid.lengths[num_columns]
         num_columns += 1
     columns, rows = (
-        torch.cartesian_prod(*part[::-1]).reshape(-1, len(part)).flip(-1) if part else torch.zeros(1, 0)
+        torch.cartesian_prod(*part[::-1]).reshape(-1, len(part)).flip(-1) if part else _zeros(1, 0)
         for part in (axes[:num_columns], axes[num_columns:])
     )
     return Places(middle.float(), columns.float().mT.contiguous()[None], rows.float().contiguous())
@@ -73,8 +86,7 @@ def _cloud_places(points: Points, batch: torch.Size) -> Places:
     xyz = points.xyz.detach().double()
     middle = xyz.mean(dim=-2)
     columns = (xyz - middle.unsqueeze(-2)).float().mT.reshape(-1, points.ndim, points.num_cells).contiguous()
-    clouds = None if len(columns) == 1 else torch.arange(len(columns)).view(xyz.shape[:-2]).expand(batch).contiguous()
-    return Places(middle.float(), columns, torch.zeros(1, 0), clouds)
+    return Places(middle.float(), columns, _zeros(1, 0), cloud_of_map(xyz.shape[:-2], batch))
 
 
 def softmax_mean(
@@ -152,8 +164,8 @@ class _MeanPosition(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """p · slope · (place − mean) / temperature, p made again from the maps."""
         flat, stats = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (_recorded(ctx.plain, flat, slope), None, None, None)
+        if torch.is_grad_enabled() or unreadable(slope):
+            return (_by_plain(ctx.plain, flat, slope), None, None, None)
         found = softmax_mean(flat, ctx.places, temperature=ctx.temperature, stats=stats, slope=slope)
         return found, None, None, None
 
@@ -162,7 +174,8 @@ def mean_position(flat: Tensor, support: Support, *, temperature: float, plain: 
     """Mean positions (*batch, D) of the cells under softmax(flat / temperature), flat (*batch, cells); NaN without a law.
 
     Gradients flow to flat. For the backward pass the maps themselves are kept and O(1) numbers for each. `plain` makes the same
-    in torch: backward passes that are recorded go through it.
+    in torch: backward passes that are recorded or transformed go through it. As with torch's own operations, maps that are
+    changed in place before their backward pass are refused by it.
     """
     places = _grid_places(support) if isinstance(support, Grid) else _cloud_places(support, flat.shape[:-1])
     found: Tensor = _MeanPosition.apply(flat, places, temperature, plain)
@@ -186,8 +199,8 @@ class _LabelCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """slope · (Σ weight · p − weight at the labels), p made again from the maps."""
         flat, stats, index, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (_recorded(ctx.plain, flat, slope), None, None, None)
+        if torch.is_grad_enabled() or unreadable(slope):
+            return (_by_plain(ctx.plain, flat, slope), None, None, None)
         found = softmax_mean(flat, ctx.places, stats=stats, constant=slope * weight.sum(dim=-1))
         return found.scatter_add_(-1, index, -slope.unsqueeze(-1) * weight), None, None, None
 
@@ -201,7 +214,9 @@ def label_cross_entropy(flat: Tensor, index: Tensor, weight: Tensor, *, plain: P
     return found
 
 
-def _recorded(plain: Plain, flat: Tensor, slope: Tensor) -> Tensor:
-    """The gradient of plain(flat), which can be differentiated again."""
-    (found,) = torch.autograd.grad(plain(flat), flat, slope, create_graph=True)
+def _by_plain(plain: Plain, flat: Tensor, slope: Tensor) -> Tensor:
+    """The gradient of plain(flat): it can be differentiated again where gradients are recorded, and mapped over slopes."""
+    is_recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        (found,) = torch.autograd.grad(plain(flat), flat, slope, create_graph=is_recorded)
     return found

@@ -3,6 +3,10 @@
 Every readout takes maps (*batch, *grid.shape) and returns points (*batch, D) in the grid's coordinates. Which cells are chosen
 (the peak, the window, the k largest) is constant under differentiation; gradients flow through the weights of the chosen cells.
 The peak among equal maxima is the first cell in row-major order.
+
+Native kernels find the largest cells of every readout, and make what follows in `soft_argmax`, in `top_k` by probability and
+for k of 2 to 64 on straight grids, and in `dark`; the last two only where no gradient is recorded. Under
+`heatpoint.kernels.use("native")` those three raise where theirs cannot; the torch form of the others is the only one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from heatpoint._lattice import (
 from heatpoint._numerics import full_precision, log_probabilities, probabilities, promote
 from heatpoint.expectation import expected_position
 from heatpoint.kernels import choose
-from heatpoint.kernels._native_decoders import largest_mean, takes_mean, why_not
+from heatpoint.kernels._native_decoders import largest_mean, why_not_mean
 from heatpoint.support import Grid, Support, check_grid, check_support, per_axis
 
 WEIGHTINGS = ("probability", "logits", "values")
@@ -94,7 +94,7 @@ def top_k(logits: Tensor, grid: Support, *, k: int, weighting: str = "probabilit
     rule = f"be a whole number from 1 to the {grid.num_cells} cells of a map"
     k = check_whole("top_k", "k", k, rule, least=1, most=grid.num_cells, remedy="k=1 is the plain argmax.")
     flat = promote(grid.flatten("top_k", logits))
-    found = None if weighting == "values" else _native_mean(flat, grid, k)
+    found = None if k == 1 or weighting == "values" else _native_mean(flat, grid, k)
     if found is not None:
         return found
     # Among equal cells the k largest are any; the plain argmax takes the first.
@@ -188,8 +188,7 @@ def four_neighbours(logits: Tensor, grid: Grid, target: Tensor, *, weighting: st
 
 def _native_mean(flat: Tensor, grid: Support, k: int) -> Tensor | None:
     """The softmax-weighted mean (*batch, D) of the k largest cells by the native kernel; None where that has no such form."""
-    form = choose("top_k", {"native": why_not(flat, takes_double=True)})
-    if form != "native" or not isinstance(grid, Grid) or grid.cyclic or not takes_mean(flat, k):
+    if choose("top_k", {"native": why_not_mean(flat, grid, k)}) != "native" or not isinstance(grid, Grid):
         return None
     cells = largest_mean(flat, grid, k)
     if bool(cells.isnan().any()):

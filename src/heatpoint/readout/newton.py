@@ -13,7 +13,7 @@ from heatpoint._checks import check_real, check_whole, looks_at, message, one_of
 from heatpoint._lattice import cells_within, onto_grid, peak_index, wrapped
 from heatpoint._numerics import full_precision, promote
 from heatpoint.kernels import choose
-from heatpoint.kernels._native_decoders import is_recorded, newton_cells, why_not
+from heatpoint.kernels._native_decoders import newton_cells, why_not_newton
 from heatpoint.readout._blur import band_matrix, modulate, opencv_taps
 from heatpoint.support import Grid, check_grid, per_axis
 
@@ -91,7 +91,7 @@ def dark(
     rule = _RULES[variant]
     flat = promote(grid.flatten("dark", maps, "maps"))
     index = peak_index("dark", flat, "maps")
-    obstacle = "the maps need a gradient" if is_recorded(flat) else why_not(flat)
+    obstacle = why_not_newton(flat, grid, num_taps=len(taps), curvature_step=rule.curvature_step)
     if choose("dark", {"native": obstacle}) != "native":
         return wrapped(grid.to_points(_peak_cells(flat, index, grid, rule, taps)), grid)
     cells, is_found = newton_cells(flat, index, grid, taps, **asdict(rule))

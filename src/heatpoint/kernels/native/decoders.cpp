@@ -32,6 +32,8 @@ namespace {
 
 // Numbers whose work is worth the start of a thread.
 constexpr double LEAST_COMPARED = 1 << 18, LEAST_WEIGHED = 1 << 16;
+// The reciprocal of the coldest temperature, COLDEST of _library.py; it must be a float32.
+constexpr double STEEPEST = 1e30;
 
 template <typename Worker>
 Worker choice(int32_t asked, Worker portable, Worker avx2, Worker avx512) {
@@ -71,7 +73,7 @@ bool is_sound(const hp_softmax &c) {
     if (c.ndim < 0 || c.ndim > 3 || c.num_columns < 0 || c.num_columns > c.ndim) return false;
     if ((c.num_columns && !c.columns) || (c.num_columns < c.ndim && !c.row_places)) return false;
     if (c.gradient && c.ndim && !c.slope) return false;
-    return c.inverse_temperature > 0 && c.inverse_temperature < 1e30;
+    return c.inverse_temperature > 0 && c.inverse_temperature <= STEEPEST;
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Philox
 constexpr int GROUP = 4;            // samples whose gradients are added in one pass
 constexpr int64_t GROUPED = 1 << 17;  // floats that such samples may keep: half a megabyte
-constexpr double COLDEST_ALLOWED = 1e-30;  // the gradient is divided by the temperature, in float32
+constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
 constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
 
 inline int64_t padded(int64_t cells) { return (cells + BLOCK - 1) / BLOCK * BLOCK; }
