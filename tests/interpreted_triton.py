@@ -144,7 +144,7 @@ def test_temperatures(formula: str, temperature: float, is_split: bool) -> None:
 @pytest.mark.parametrize(
     ("formula", "basis", "grid", "is_split"),
     quick(
-        ("paper", "triangular", "2D", False),
+        ("paper", "triangular", "3D", False),
         among=[
             (formula, basis, grid, is_split)
             for formula in ("paper", "released")
