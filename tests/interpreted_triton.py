@@ -19,6 +19,7 @@ import oracles_native
 from heatpoint import kernels, scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels import _library, _triton
+from heatpoint.kernels import fused as forms
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import Made, run
 from heatpoint.sampling import sampling_argmax
@@ -418,14 +419,11 @@ def test_degenerate_maps_stay_finite(temperature: float, formula: str, scale: fl
         assert bool(tensor.isfinite().all())
 
 
-CYCLIC, CLOUD = Grid((67,), cyclic=(0,)), Points(torch.zeros(67, 3))
+CYCLIC = Grid((67,), cyclic=(0,))
 OBSTACLES = {
     "the logits are float64": {"logits": torch.zeros(67, dtype=torch.float64)},
     "sign_gradient is asked for": {"sign_gradient": True},
-    "the temperature is below 1e-30": {"temperature": 1e-31},
     "an axis of the grid is cyclic": {"support": CYCLIC},
-    "the formula or the basis has no meaning on points": {"support": CLOUD, "basis": Uniform()},
-    "the points need a gradient": {"support": Points(torch.zeros(67, 3, requires_grad=True))},
     "": {},
 }
 
@@ -433,10 +431,11 @@ OBSTACLES = {
 @pytest.mark.parametrize("reason", OBSTACLES)
 def test_obstacles(reason: str) -> None:
     call = {"logits": torch.zeros(67), "support": GRIDS["1D"], "basis": None, "formula": "paper"}
-    call |= {"temperature": 1.0, "sign_gradient": False}
-    assert _triton.why_not(**{**call, **OBSTACLES[reason]}) == reason
+    call |= {"temperature": 1.0, "sign_gradient": False, "noise": None, **OBSTACLES[reason]}
+    maps, support = call.pop("logits"), call.pop("support")
+    assert forms.obstacles(maps, support, None, **call)["triton"] == reason
     with kernels.use("auto"):
-        assert _triton.why_not(**{**call, **OBSTACLES[reason]}) == "the logits are on cpu"
+        assert forms.obstacles(maps, support, None, **call)["triton"] == "the logits are on cpu"
 
 
 @pytest.mark.slow
@@ -463,7 +462,7 @@ def error(
 def test_autograd_scales_the_gradient() -> None:
     support = GRIDS["2D"]
     logits, target = maps(support).requires_grad_(), targets(support).requires_grad_()
-    slope, options = torch.tensor([[2.0, -3.0]]), (None, make_call(support), "l1", "expected_error")
+    slope, options = torch.tensor([[2.0, -3.0]]), (None, make_call(support), "l1", "expected_error", True)
     loss_of = _triton.SampledError.apply
     found = torch.autograd.grad(loss_of(logits, target, *options), (logits, target), slope)
     made = fused(logits, support, target)[1:]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import check_whole, message
-from heatpoint._draws import FreshChunk, Shapes, default_generator, remade
+from heatpoint._draws import FreshChunk, RecordedChunk, Shapes, default_generator, remade
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Basis
@@ -166,7 +166,7 @@ def gathered(draw: Draw, found: dict[int, list[Tensor]], batch: tuple[int, ...])
     return torch.cat(groups, dim=1).reshape(draw.num_samples, *batch, draw.support.ndim)
 
 
-def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: FreshChunk) -> Tensor:
+def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
     number, (uniform, raw) = log_p.shape[1], chunk()
     weights = relaxed_weights(log_p, uniform.transpose(0, 1)[:, :, None].clone(), draw.temperature, draw.formula, False)
