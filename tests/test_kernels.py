@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
+from heatpoint._draws import RecordedChunk
 from heatpoint.basis import make_basis
 from heatpoint.kernels import _shared_draws, _triton
 from heatpoint.kernels._library import library
@@ -143,11 +144,11 @@ def test_float32_has_the_digits_of_float64_with_the_same_draws(temperature: floa
     draw = draw_of(grid, temperature=temperature, num_samples=9)
     error = product_error(draw, logits, target, distance="l1", axis_weight=None)
     (gradient,) = torch.autograd.grad(error.sum(), logits)
-    ((_, uniform, raw),) = list(draw_of(grid, temperature=temperature, num_samples=9).blocks(1, logits.detach()))
+    ((_, chunk),) = list(draw_of(grid, temperature=temperature, num_samples=9).blocks(1, logits.detach()))
+    uniform, raw = chunk()
     exact = logits.detach().double().requires_grad_()
-    samples = _shared_draws._plain_block(
-        draw, grid, exact.log_softmax(-1)[None], uniform.double(), [axis.double() for axis in raw]
-    )
+    recorded = RecordedChunk(uniform.double(), [axis.double() for axis in raw])
+    samples = _shared_draws._plain_block(draw, grid, exact.log_softmax(-1)[None], recorded)
     wanted = (samples[:, 0] - target.double()).abs().sum(dim=-1).mean(dim=0)
     (right,) = torch.autograd.grad(wanted.sum(), exact)
     # Where one cell has all the weight, error and gradient vanish, and a place of 80 px has its rounding still.

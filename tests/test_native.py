@@ -11,7 +11,7 @@ from scipy import stats
 
 from heatpoint import kernels, scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
-from heatpoint.kernels import _library, _native, _replayed
+from heatpoint.kernels import _library, _native, _replayed, fused
 from heatpoint.kernels._call import Law, Sampled, sample
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
@@ -356,11 +356,8 @@ def test_a_nan_in_the_target_is_not_blamed_on_the_map() -> None:
 
 def test_what_needs_the_torch_form() -> None:
     def reason(logits: torch.Tensor, support: Support, **options: object) -> str:
-        return _native.why_not(
-            logits,
-            support,
-            **{"basis": None, "formula": "paper", "temperature": 1.0, "sign_gradient": False, **options},  # type: ignore[arg-type]
-        )
+        given = {"basis": None, "formula": "paper", "temperature": 1.0, "sign_gradient": False, "noise": None}
+        return fused.obstacles(logits, support, None, **{**given, **options})["native"]  # type: ignore[arg-type]
 
     logits, grid = torch.zeros(5), Grid((5,))
     assert reason(logits, grid) == ""
@@ -369,7 +366,11 @@ def test_what_needs_the_torch_form() -> None:
     assert reason(logits, grid, sign_gradient=True) == "sign_gradient is asked for"
     assert reason(logits, Points(torch.zeros(5, 2, requires_grad=True))) == "the points need a gradient"
     assert reason(logits, grid, temperature=1e-30) == ""
-    assert reason(logits, grid, temperature=9e-31) == "below a temperature of 1e-30 its gradient leaves float32"
+    assert reason(logits, grid, temperature=9e-31) == "below a temperature of 1e-30 the gradient leaves float32"
+    assert (
+        reason(logits, grid, weight=torch.ones(1).requires_grad_()) == "the weights of the coordinates need a gradient"
+    )
+    assert reason(logits, Points(torch.zeros(3, 5, 2))) == "there are more clouds than maps"
     seen: list[str] = []
     torch.func.vmap(lambda row: (seen.append(reason(row, grid)), row)[1])(logits[None])
     assert seen == ["torch traces or transforms the call"]

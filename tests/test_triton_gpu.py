@@ -11,7 +11,7 @@ import torch
 
 from heatpoint import kernels
 from heatpoint.basis import Gaussian, Triangular
-from heatpoint.kernels import _triton
+from heatpoint.kernels import _replayed, _triton
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.sampling import Noise, sampling_argmax
@@ -43,20 +43,24 @@ def maps(grid: Grid) -> torch.Tensor:
 
 
 @on_gpu
+@pytest.mark.parametrize("order", [0, 5])
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.7, 0.1])
 @pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("basis", BASES)
-def test_the_torch_form_in_float64_with_the_same_noise(basis: str, name: str, formula: Any, temperature: float) -> None:
+def test_the_torch_form_in_float64_with_the_same_noise(
+    basis: str, name: str, formula: Any, temperature: float, order: int
+) -> None:
     grid, shape = GRIDS[name], BASES[basis]
     logits, target = maps(grid), torch.full((*BATCH, grid.ndim), 7.0)
     exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
-    drawn = noise(grid, BATCH, basis=shape, per_cell=formula == "paper", seed=SEED, num_samples=SAMPLES)
+    sizes = {"seed": SEED, "num_samples": SAMPLES, "order": order}
+    drawn = noise(grid, BATCH, basis=shape, per_cell=formula == "paper", **sizes)
     given: dict[str, Any] = {"basis": shape, "formula": formula, "temperature": temperature}
     points = sampling_argmax(exact.unflatten(-1, grid.shape), grid, noise=drawn, **given)
     loss = (points - place).abs().sum(dim=-1).mean(dim=0)
     wanted = (loss.detach(), *torch.autograd.grad(loss.sum(), (exact, place)), points.detach())
-    call = Call(grid, torch.tensor(SEED, device="cuda"), SAMPLES, **given)
+    call = Call(grid, torch.tensor(SEED, device="cuda"), SAMPLES, order=order, **given)
     made, again = (
         run(call, logits.cuda(), target=target.cuda(), wants_gradient=True, wants_samples=True) for _ in range(2)
     )
@@ -64,6 +68,22 @@ def test_the_torch_form_in_float64_with_the_same_noise(basis: str, name: str, fo
         ours = getattr(made, field)
         assert float((ours.cpu() - other).abs().max() / other.abs().max()) < TOLERANCE
         assert torch.equal(ours, getattr(again, field))
+
+
+@on_gpu
+@pytest.mark.parametrize("formula", ["paper", "released"])
+def test_second_derivatives_are_those_of_the_torch_form_on_the_cpu(formula: Any) -> None:
+    grid, found = GRIDS["1D"], []
+    for device in ("cuda", "cpu"):
+        logits = maps(grid).to(device).requires_grad_()
+        call = Call(grid, torch.tensor(SEED, device=device), SAMPLES, Triangular(), 0.8, formula)
+        if device == "cuda":
+            points = _triton.SampledPoints.apply(logits, call, "sampling_argmax")
+        else:
+            points = _replayed.samples("sampling_argmax", logits, grid, call.law)
+        (gradient,) = torch.autograd.grad(points.square().sum(), logits, create_graph=True)
+        found.append(torch.autograd.grad(gradient.square().sum(), logits)[0].cpu())
+    assert float((found[0] - found[1]).abs().max() / found[1].abs().max()) < 2e-5
 
 
 @on_gpu

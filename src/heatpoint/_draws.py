@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from heatpoint._checks import check_tensor, check_whole, looks_at, message, value_checks_enabled
 from heatpoint.basis import Basis
@@ -52,6 +54,14 @@ class Shapes:
 
 
 Draws = tuple[Tensor, list[Tensor]]
+
+
+def remade(memory: str, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """function(*arguments); with memory="low" nothing made inside is kept for the backward pass, which makes it again."""
+    if memory == "low":
+        made: Tensor = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return made
+    return function(*arguments)
 
 
 class FreshChunk:

@@ -52,6 +52,7 @@ def shared_draw(
         sign_gradient=sign_gradient,
         generator=generator,
         device=logits.device,
+        memory=memory,
     )
 
 

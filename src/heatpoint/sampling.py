@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks
+from heatpoint._draws import FreshChunk, Noise, RecordedChunk, Shapes, chunks, remade
 from heatpoint._lattice_draws import LatticeChunk, lattice_chunks
 from heatpoint._numerics import full_precision, log_probabilities, promote
 from heatpoint._relaxed import Formula, paper_positions, perturbed, relaxed_weights, released_positions
 from heatpoint._sampling_arguments import FORMULAS as FORMULAS
-from heatpoint._sampling_arguments import check_choices, checked_basis, shared_draw
+from heatpoint._sampling_arguments import check_choices
+from heatpoint._sampling_plan import Plan, plan_of
 from heatpoint.basis import Basis
-from heatpoint.kernels import choose, fused
+from heatpoint.kernels import fused
 from heatpoint.kernels._shared_draws import Sharing, plain_samples
 from heatpoint.kernels.shared import product_samples
 from heatpoint.schedules import Constant, Exponential, Linear, Released2D, Released3D, Schedule, make_schedule
@@ -158,7 +158,8 @@ def sampling_argmax(
         num_samples: S; None means 1, or as many as `noise` holds.
         temperature: τ, greater than 0.
         formula: "paper" or "released".
-        generator: Source of the noise; None is the device's default generator. Same seed, same points, on the same device.
+        generator: Source of the noise; None is the device's default generator. Same seed, same points, on the same
+            device and by the same form (`heatpoint.kernels`): forms draw other numbers from one seed.
         noise: Recorded draws to replay; were every possible cell's uniform exactly 0, that map's noise is left out. Or how
             fresh draws hang together: "independent" (as None), not at all; "lattice", those of a cell are spread evenly over
             the S samples; "image", the maps along the last dimension of the batch, such as the points of an image, share
@@ -215,44 +216,43 @@ def samples_of(
     memory: Literal["normal", "low"] = "normal",
 ) -> Tensor:
     """`sampling_argmax` on behalf of the caller `function`."""
-    drawn: dict[str, Any] = {
-        "basis": basis,
-        "num_samples": num_samples,
-        "temperature": temperature,
-        "formula": formula,
-        "generator": generator,
-        "noise": noise,
-        "sign_gradient": sign_gradient,
-        "memory": memory,
-    }
-    shared = shared_draw(function, logits, grid, **drawn)
-    shape_of = checked_basis(function, basis, grid, formula)
-    flat, drawn = grid.flatten(function, logits), {**drawn, "basis": shape_of}
-    form = choose(function, fused.obstacles(flat, grid, shared, **drawn))
-    if form in fused.FORMS:
-        return fused.FORMS[form].sampled_points(flat, grid, **fused.options(function, **drawn))
-    if shared is not None:
-        return (product_samples if form == "gemm" else plain_samples)(shared, promote(flat))
-    is_lattice, noise = noise == "lattice", None if isinstance(noise, str) else noise
-    log_p = log_probabilities(function, flat)
-    shapes = Shapes(tuple(log_p.shape[:-1]), grid, shape_of, formula == "paper")
+    plan = plan_of(
+        function,
+        logits,
+        grid,
+        basis=basis,
+        num_samples=num_samples,
+        temperature=temperature,
+        formula=formula,
+        generator=generator,
+        noise=noise,
+        sign_gradient=sign_gradient,
+        memory=memory,
+    )
+    return planned_samples(plan)
 
-    if is_lattice:
-        parts: Iterable[Chunk] = lattice_chunks(function, shapes, log_p, num_samples=num_samples, generator=generator)
+
+def planned_samples(plan: Plan) -> Tensor:
+    """(S, *batch, D) by the form that the plan names."""
+    if plan.form in fused.FORMS:
+        return fused.FORMS[plan.form].sampled_points(plan.flat, plan.support, **plan.fused_options())
+    if plan.shared is not None:
+        return (product_samples if plan.form == "gemm" else plain_samples)(plan.shared, promote(plan.flat))
+    function, grid, given = plan.function, plan.support, plan.drawn
+    log_p = log_probabilities(function, plan.flat)
+    shapes = Shapes(tuple(log_p.shape[:-1]), grid, given["basis"], given["formula"] == "paper")
+    noise = given["noise"] if isinstance(given["noise"], Noise) else None
+    source = {"num_samples": given["num_samples"], "generator": given["generator"]}
+    if plan.is_lattice:
+        parts: Iterable[Chunk] = lattice_chunks(function, shapes, log_p, **source)
     else:
-        parts = chunks(function, shapes, log_p, num_samples=num_samples, generator=generator, noise=noise)
+        parts = chunks(function, shapes, log_p, noise=noise, **source)
 
     def draw(log_p: Tensor, chunk: Chunk) -> Tensor:
         uniform, raw = chunk()
-        weights = relaxed_weights(log_p, uniform, temperature, formula, noise is not None)
-        if formula == "released" and isinstance(grid, Grid):
-            return released_positions(weights, grid, shape_of, raw, sign_gradient)
-        return paper_positions(weights, grid, shape_of, raw, sign_gradient)
+        weights = relaxed_weights(log_p, uniform, given["temperature"], given["formula"], noise is not None)
+        if given["formula"] == "released" and isinstance(grid, Grid):
+            return released_positions(weights, grid, given["basis"], raw, given["sign_gradient"])
+        return paper_positions(weights, grid, given["basis"], raw, given["sign_gradient"])
 
-    samples = [
-        checkpoint(draw, log_p, chunk, use_reentrant=False, preserve_rng_state=False)
-        if memory == "low"
-        else draw(log_p, chunk)
-        for chunk in parts
-    ]
-    return torch.cat(samples)
+    return torch.cat([remade(given["memory"], draw, log_p, chunk) for chunk in parts])

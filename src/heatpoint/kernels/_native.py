@@ -7,48 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint._checks import looks_at
 from heatpoint._distances import Distance, difference, norm
 from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
-from heatpoint._relaxed import Formula
-from heatpoint.basis import Basis, Gaussian
 from heatpoint.kernels import _replayed
 from heatpoint.kernels._call import Law, Sampled, sample
 from heatpoint.kernels._library import library
-from heatpoint.support import Grid, Support
-
-# The gradient is divided by the temperature, in float32; native/sampling_call.hpp has the same number.
-COLDEST = 1e-30
+from heatpoint.kernels._readable import unreadable
+from heatpoint.support import Support
 
 
-def why_not(
-    logits: Tensor,
-    support: Support,
-    *,
-    basis: Basis | None,
-    formula: Formula,
-    temperature: float,
-    sign_gradient: bool,
-) -> str:
-    """Why these arguments need the torch form, in a few words; empty if the kernel takes them."""
+def why_not(logits: Tensor) -> str:
+    """Why these maps need another form, in a few words; empty if the kernel takes them."""
     if logits.device.type != "cpu":
         return f"the logits are on {logits.device.type}"
-    if not looks_at(logits):
-        return "torch traces or transforms the call"
-    if library().handle is None:
-        return library().reason
-    if logits.dtype == torch.float64:
-        return "the logits are float64"
-    if sign_gradient:
-        return "sign_gradient is asked for"
-    if temperature < COLDEST:
-        return f"below a temperature of {COLDEST} its gradient leaves float32"
-    if isinstance(support, Grid):
-        return "an axis of the grid is cyclic" if support.cyclic else ""
-    if formula == "released" or not (basis is None or isinstance(basis, Gaussian)):
-        return "the formula or the basis has no meaning on points"
-    return "the points need a gradient" if support.xyz.requires_grad else ""
+    return library().reason
 
 
 def expected_error(
@@ -66,8 +39,8 @@ def expected_error(
 ) -> Tensor:
     """(*batch) of `heatpoint.scores.expected_error` with num_samples, differentiable in logits (*batch, cells) and target.
 
-    Arguments are checked already. One 64-bit seed is drawn from the generator per call; nothing is drawn in the backward pass.
-    A second derivative takes the torch form, with the same draws.
+    Arguments are checked already. One seed of 63 bits is drawn from the generator per call; nothing is drawn in the backward
+    pass. A second derivative takes the torch form, with the same draws.
 
     Raises:
         ValueError: If a map's logits are all −inf.
@@ -76,7 +49,8 @@ def expected_error(
     weight = None if axis_weight is None else axis_weight.expand(*batch, ndim)
     law = _law(num_samples, generator, is_lattice, drawn)
     target = target.float().expand(*batch, ndim)
-    loss: Tensor = _SampledError.apply(logits.float(), target, weight, support, law, distance, function)
+    wants = torch.is_grad_enabled() and (logits.requires_grad or target.requires_grad)
+    loss: Tensor = _SampledError.apply(logits.float(), target, weight, support, law, distance, function, wants)
     return loss
 
 
@@ -103,7 +77,7 @@ def sampled_points(
 
 
 def _law(num_samples: int, generator: torch.Generator | None, is_lattice: bool, drawn: dict[str, Any]) -> Law:
-    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=generator))
     return Law(seed, num_samples, order=order_of(num_samples) if is_lattice else 0, **drawn)
 
 
@@ -120,8 +94,8 @@ class _SampledError(torch.autograd.Function):
         law: Law,
         distance: Distance,
         function: str,
+        wants_gradient: bool,
     ) -> Tensor:
-        wants_gradient = any(ctx.needs_input_grad[:2])
         given: dict[str, Any] = {"target": target, "axis_weight": axis_weight, "distance": distance}
         drawn = sample(logits, support, law, wants_gradient=wants_gradient, **given)
         _check_maps(function, logits, drawn)
@@ -137,12 +111,12 @@ class _SampledError(torch.autograd.Function):
         if not torch.is_grad_enabled():
             kept = zip(gradients, ctx.needs_input_grad, strict=False)
             found = [gradient * slope.unsqueeze(-1) if is_needed else None for gradient, is_needed in kept]
-            return (*found, *(None,) * 5)
+            return (*found, *(None,) * 6)
         # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
         support, law, distance, function = ctx.given
         samples = _replayed.samples(function, logits, support, law)
         error = norm(difference(samples, target, support), distance, axis_weight).mean(dim=0)
-        return (*_replayed.gradients(error, (logits, target), slope), *(None,) * 5)
+        return (*_replayed.gradients(error, (logits, target), slope), *(None,) * 6)
 
 
 class _SampledPoints(torch.autograd.Function):
@@ -161,15 +135,13 @@ class _SampledPoints(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         (logits,) = ctx.saved_tensors
         support, law, function = ctx.given
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not unreadable(slope):
             drawn = sample(logits, support, law, sample_gradient=slope, wants_gradient=True)
             return (drawn.logits_gradient, None, None, None)
-        return (
-            *_replayed.gradients(_replayed.samples(function, logits, support, law), (logits,), slope),
-            None,
-            None,
-            None,
-        )
+        # Somebody wants the gradient's gradient, or many gradients at a time.
+        with torch.enable_grad():
+            samples = _replayed.samples(function, logits, support, law)
+        return (*_replayed.gradients(samples, (logits,), slope), None, None, None)
 
 
 def _check_maps(function: str, logits: Tensor, drawn: Sampled) -> None:

@@ -33,7 +33,7 @@ def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
     for start in range(0, law.num_samples, many):
         numbers = torch.arange(start, min(start + many, law.num_samples), device=flat.device)
         uniform, raw = (
-            (tensor.view(len(numbers), *batch, -1) for tensor in drawn)
+            (tensor.view(len(numbers), *batch, tensor.shape[-1]) for tensor in drawn)
             for drawn in draws(support, math.prod(batch), numbers, law)
         )
         weights = relaxed_weights(log_p, next(uniform), law.temperature, law.formula, True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from heatpoint._checks import check_whole, message
-from heatpoint._draws import FreshChunk, Shapes, default_generator
+from heatpoint._draws import FreshChunk, RecordedChunk, Shapes, default_generator, remade
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Basis
@@ -42,6 +42,7 @@ class Draw:
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`.
         generator: Source of the draws; each use begins at the same place, `state`.
         state: The generator's state at the first use.
+        memory: "low": blocks are drawn again in the backward pass of samples.
     """
 
     function: str
@@ -54,6 +55,7 @@ class Draw:
     sign_gradient: bool
     generator: torch.Generator
     state: Tensor
+    memory: str = "normal"
 
     def obstacle(self) -> str:
         """Why matrix products cannot compute this, or ""."""
@@ -67,11 +69,12 @@ class Draw:
             return "it gives the coordinates of Points no gradient"
         return ""
 
-    def blocks(self, num_groups: int, like: Tensor) -> Iterator[tuple[slice, Tensor, list[Tensor]]]:
-        """Groups, uniforms (g, s, cells) and raw offsets (g, s, …) per axis, block by block; always the same numbers.
+    def blocks(self, num_groups: int, like: Tensor, *, is_again: bool = False) -> Iterator[tuple[slice, FreshChunk]]:
+        """Groups, and the draws (g, s, …) of some of their samples, block by block; always the same numbers.
 
         How draws are cut into blocks depends on the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK`
-        numbers, but always one sample of one group.
+        numbers, but always one sample of one group. Each must be drawn before the next is asked for. Unless they are drawn
+        again, the caller's generator goes on where the last block ended.
         """
         generator = torch.Generator(self.generator.device)
         generator.set_state(self.state)
@@ -81,15 +84,14 @@ class Draw:
         many = max(1, pairs // self.num_samples)
         # Parts of equal size: the last would else be a product of a few columns.
         few = -(-self.num_samples // -(-self.num_samples // pairs))
-        for group in range(0, num_groups, many):
+        for group in range(0, max(1, num_groups), many):
             part = slice(group, min(group + many, num_groups))
             for sample in range(0, self.num_samples, few):
                 number = min(few, self.num_samples - sample)
                 shapes = Shapes((number,), self.support, self.basis, self.formula == "paper")
-                uniform, raw = FreshChunk(shapes, part.stop - part.start, like, generator)()
-                yield part, uniform, raw
-        # The caller's generator goes on where the last block ended.
-        self.generator.set_state(generator.get_state())
+                yield part, FreshChunk(shapes, part.stop - part.start, like, generator)
+        if not is_again:
+            self.generator.set_state(generator.get_state())
 
 
 def make_draw(
@@ -104,20 +106,32 @@ def make_draw(
     sign_gradient: bool,
     generator: torch.Generator | None,
     device: torch.device,
+    memory: str = "normal",
 ) -> Draw:
     """A `Draw` that begins at the generator's present state."""
     number = check_whole(function, "num_samples", 1 if num_samples is None else num_samples, "be at least 1", least=1)
     source = generator if generator is not None else default_generator(device, function)
     return Draw(
-        function, support, basis, formula, temperature, number, sharing, sign_gradient, source, source.get_state()
+        function,
+        support,
+        basis,
+        formula,
+        temperature,
+        number,
+        sharing,
+        sign_gradient,
+        source,
+        source.get_state(),
+        memory,
     )
 
 
 def fold(draw: Draw, flat: Tensor) -> Tensor:
     """Maps (*batch, n) as (groups, maps of a group, n)."""
+    batch, last = flat.shape[:-1], flat.shape[-1]
     if draw.sharing == "batch" or flat.ndim < 2:
-        return flat.reshape(1, -1, flat.shape[-1])
-    return flat.reshape(-1, flat.shape[-2], flat.shape[-1])
+        return flat.reshape(1, batch.numel(), last)
+    return flat.reshape(batch[:-1].numel(), batch[-1], last)
 
 
 def support_of(draw: Draw, part: slice, num_groups: int, batch: tuple[int, ...]) -> Support:
@@ -134,22 +148,27 @@ def support_of(draw: Draw, part: slice, num_groups: int, batch: tuple[int, ...])
     return Points(every.reshape(num_groups, 1, *xyz.shape[-2:])[part])
 
 
-def plain_samples(draw: Draw, flat: Tensor) -> Tensor:
+def plain_samples(draw: Draw, flat: Tensor, *, is_again: bool = False) -> Tensor:
     """Samples (S, *batch, D) of maps (*batch, cells) with shared draws, written out: weights for every sample of every map."""
     batch = tuple(flat.shape[:-1])
     log_p = fold(draw, log_probabilities(draw.function, flat))
     found: dict[int, list[Tensor]] = {}
-    for part, uniform, raw in draw.blocks(len(log_p), flat.detach()):
+    for part, chunk in draw.blocks(len(log_p), flat.detach(), is_again=is_again):
         support = support_of(draw, part, len(log_p), batch)
-        samples = _plain_block(draw, support, log_p[part], uniform, raw)
+        samples = remade(draw.memory, _plain_block, draw, support, log_p[part], chunk)
         found.setdefault(part.start, []).append(samples)
+    return gathered(draw, found, batch)
+
+
+def gathered(draw: Draw, found: dict[int, list[Tensor]], batch: tuple[int, ...]) -> Tensor:
+    """(S, *batch, D) of the blocks (s, g, maps, D) of each part of the groups."""
     groups = [torch.cat(parts) for parts in found.values()]
     return torch.cat(groups, dim=1).reshape(draw.num_samples, *batch, draw.support.ndim)
 
 
-def _plain_block(draw: Draw, support: Support, log_p: Tensor, uniform: Tensor, raw: list[Tensor]) -> Tensor:
+def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
-    number = log_p.shape[1]
+    number, (uniform, raw) = log_p.shape[1], chunk()
     weights = relaxed_weights(log_p, uniform.transpose(0, 1)[:, :, None].clone(), draw.temperature, draw.formula, False)
     offsets = [axis.transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in raw]
     if draw.formula == "released" and isinstance(support, Grid):

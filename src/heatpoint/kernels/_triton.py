@@ -18,16 +18,13 @@ from heatpoint._checks import looks_at
 from heatpoint._distances import Distance, difference, norm
 from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
-from heatpoint._relaxed import Formula
-from heatpoint.basis import Basis, Gaussian
 from heatpoint.kernels import _replayed
+from heatpoint.kernels._readable import unreadable
 from heatpoint.kernels._triton_call import Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.kernels.choice import current
-from heatpoint.support import Grid, Support
+from heatpoint.support import Support
 
-# The gradient is divided by the temperature, in float32.
-COLDEST = 1e-30
 # Of Triton, whose older versions have no tuples in kernels, and of the GPU's compute capability.
 OLDEST_TRITON = (3, 3)
 OLDEST_GPU = (8, 0)
@@ -62,10 +59,8 @@ def why_not_here() -> str:
     return "" if torch.cuda.is_available() else "there is no CUDA device"
 
 
-def why_not(
-    logits: Tensor, support: Support, *, basis: Basis | None, formula: Formula, temperature: float, sign_gradient: bool
-) -> str:
-    """Why the Triton kernels cannot compute this, or ""."""
+def why_not(logits: Tensor) -> str:
+    """Why the Triton kernels cannot take these maps, or ""."""
     # The interpreter is slow: it is for those who ask for it.
     if logits.device.type != "cuda" and not (is_interpreted() and current() == "triton"):
         return f"the logits are on {logits.device.type}"
@@ -73,17 +68,7 @@ def why_not(
         return why_not_here()
     if logits.is_cuda and torch.cuda.get_device_capability(logits.device) < OLDEST_GPU:
         return "the GPU is older than compute capability {}.{}".format(*OLDEST_GPU)
-    if logits.dtype == torch.float64:
-        return "the logits are float64"
-    if sign_gradient:
-        return "sign_gradient is asked for"
-    if temperature < COLDEST:
-        return f"the temperature is below {COLDEST}"
-    if isinstance(support, Grid):
-        return "an axis of the grid is cyclic" if support.cyclic else ""
-    if formula == "released" or not (basis is None or isinstance(basis, Gaussian)):
-        return "the formula or the basis has no meaning on points"
-    return "the points need a gradient" if support.xyz.requires_grad else ""
+    return ""
 
 
 class SampledError(torch.autograd.Function):
@@ -101,9 +86,9 @@ class SampledError(torch.autograd.Function):
         call: Call,
         distance: Distance,
         function: str,
+        wants: bool,
     ) -> Tensor:
         """Loss of every map; NaN where a map has no distribution."""
-        wants = any(ctx.needs_input_grad[:2])
         made = run(call, flat, target=target, axis_weight=axis_weight, distance=distance, wants_gradient=wants)
         if wants:
             ctx.save_for_backward(made.logits_gradient, made.target_gradient, flat, target, axis_weight)
@@ -120,12 +105,12 @@ class SampledError(torch.autograd.Function):
                 (gradient * slope.unsqueeze(-1)).to(of.dtype) if is_needed else None
                 for gradient, of, is_needed in zip(kept, (flat, target), ctx.needs_input_grad, strict=False)
             ]
-            return (*found, *(None,) * 4)
+            return (*found, *(None,) * 5)
         # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
         call, distance, function = ctx.given
         samples = _replayed.samples(function, flat, call.support, call.law)
         error = norm(difference(samples, target, call.support), distance, axis_weight).mean(dim=0)
-        return (*_replayed.gradients(error, (flat, target), slope), *(None,) * 4)
+        return (*_replayed.gradients(error, (flat, target), slope), *(None,) * 5)
 
 
 class SampledPoints(torch.autograd.Function):
@@ -148,7 +133,7 @@ class SampledPoints(torch.autograd.Function):
         """The gradient of Σ samples · slope."""
         (flat,) = ctx.saved_tensors
         call, function = ctx.given
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or unreadable(slope):
             samples = _replayed.samples(function, flat, call.support, call.law)
             return _replayed.gradients(samples, (flat,), slope)[0], None, None
         made = run(call, flat, sample_gradient=slope, wants_gradient=True)
@@ -171,8 +156,8 @@ def expected_error(
 ) -> Tensor:
     """(*batch) of `heatpoint.scores.expected_error` with num_samples, differentiable in logits (*batch, cells) and target.
 
-    Arguments are checked already, and `why_not` is "". One 64-bit seed is drawn from the generator per call; nothing is drawn in
-    the backward pass. A second derivative takes the torch form, with the same draws.
+    Arguments are checked already, and `why_not` is "". One seed of 63 bits is drawn from the generator per call; nothing is
+    drawn in the backward pass. A second derivative takes the torch form, with the same draws.
 
     Raises:
         ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
@@ -180,7 +165,8 @@ def expected_error(
     batch, ndim = logits.shape[:-1], support.ndim
     weight = None if axis_weight is None else axis_weight.expand(*batch, ndim)
     call = _call(support, logits.device, num_samples, generator, is_lattice, drawn)
-    loss: Tensor = SampledError.apply(logits, target.expand(*batch, ndim), weight, call, distance, function)
+    wants = torch.is_grad_enabled() and (logits.requires_grad or target.requires_grad)
+    loss: Tensor = SampledError.apply(logits, target.expand(*batch, ndim), weight, call, distance, function, wants)
     _check_maps(function, logits, loss)
     return loss
 

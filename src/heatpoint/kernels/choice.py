@@ -18,7 +18,8 @@ class use:
 
     Args:
         form: "auto", the first of `FORMS` that a call allows; or one of `FORMS`. A call that the named form cannot compute
-            raises, rather than quietly taking another. Where a form is never an alternative, "torch" is all there is.
+            raises, rather than quietly taking another. A function of which there is no such form, as there is none by matrix
+            products of a readout, takes "torch". Contexts of two threads that overlap undo each other's.
 
     Raises:
         ValueError: If the form is unknown.
@@ -64,10 +65,11 @@ def choose(function: str, obstacles: Mapping[str, str]) -> str:
 
     Args:
         function: Name of the caller, for the error text.
-        obstacles: Form -> why it cannot compute this call, "" if it can; "torch" always can, a form left out cannot.
+        obstacles: Form -> why it cannot compute this call, "" if it can; "torch" always can. A form left out is none of this
+            function's.
 
     Returns:
-        The set form, or under "auto" the first of `FORMS` without an obstacle.
+        The set form, "torch" if it is none of this function's; under "auto" the first of `FORMS` without an obstacle.
 
     Raises:
         ValueError: If the set form cannot compute the call.
@@ -83,4 +85,4 @@ def choose(function: str, obstacles: Mapping[str, str]) -> str:
         raise ValueError(
             message(function, "kernels", "be able to compute this call", f"{form!r}: {obstacles[form]}", remedy)
         )
-    return form
+    return form if form in obstacles else "torch"

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from heatpoint._distances import Distance, difference, norm
+from heatpoint._draws import FreshChunk, remade
 from heatpoint._numerics import check_normalised, full_products, log_probabilities
 from heatpoint.kernels._columns import columns, positions
-from heatpoint.kernels._shared_draws import Draw, fold, plain_samples, support_of
+from heatpoint.kernels._shared_draws import Draw, fold, gathered, plain_samples, support_of
+from heatpoint.support import Support
 
 
 def product_samples(draw: Draw, flat: Tensor) -> Tensor:
@@ -24,12 +26,17 @@ def product_samples(draw: Draw, flat: Tensor) -> Tensor:
     batch = tuple(flat.shape[:-1])
     weights = _weights(draw, fold(draw, log_probabilities(draw.function, flat)))
     found: dict[int, list[Tensor]] = {}
-    for part, uniform, raw in draw.blocks(len(weights), flat.detach()):
-        made, center = columns(draw, support_of(draw, part, len(weights), batch), uniform, raw)
-        samples = positions(draw, _products(weights[part], made), center)
-        found.setdefault(part.start, []).append(samples.permute(2, 0, 1, 3))
-    groups = [torch.cat(parts) for parts in found.values()]
-    return torch.cat(groups, dim=1).reshape(draw.num_samples, *batch, draw.support.ndim)
+    for part, chunk in draw.blocks(len(weights), flat.detach()):
+        support = support_of(draw, part, len(weights), batch)
+        samples = remade(draw.memory, _product_block, draw, support, weights[part], chunk)
+        found.setdefault(part.start, []).append(samples)
+    return gathered(draw, found, batch)
+
+
+def _product_block(draw: Draw, support: Support, weights: Tensor, chunk: FreshChunk) -> Tensor:
+    """Samples (s, g, maps, D) of one block."""
+    made, center = columns(draw, support, *chunk())
+    return positions(draw, _products(weights, made), center).permute(2, 0, 1, 3)
 
 
 def product_error(
@@ -50,7 +57,8 @@ def product_error(
     target = target.expand(*batch, target.shape[-1])
     if axis_weight is not None:
         axis_weight = axis_weight.expand(*batch, axis_weight.shape[-1]).to(flat.dtype)
-    error: Tensor = _ProductError.apply(flat, target, axis_weight, draw, distance)
+    wants = torch.is_grad_enabled() and (flat.requires_grad or target.requires_grad)
+    error: Tensor = _ProductError.apply(flat, target, axis_weight, draw, distance, wants)
     return error
 
 
@@ -59,11 +67,15 @@ class _ProductError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, flat: Tensor, target: Tensor, axis_weight: Tensor | None, draw: Draw, distance: Distance
+        ctx: Any,
+        flat: Tensor,
+        target: Tensor,
+        axis_weight: Tensor | None,
+        draw: Draw,
+        distance: Distance,
+        wants: bool,
     ) -> Tensor:
-        error, gradients = _error_and_gradients(
-            draw, flat, target, axis_weight, distance, wants=flat.requires_grad or target.requires_grad
-        )
+        error, gradients = _error_and_gradients(draw, flat, target, axis_weight, distance, wants=wants)
         ctx.save_for_backward(flat, target, axis_weight, *gradients)
         ctx.draw, ctx.distance = draw, distance
         return error
@@ -73,18 +85,17 @@ class _ProductError(torch.autograd.Function):
         flat, target, axis_weight, *made = ctx.saved_tensors
         if torch.is_grad_enabled():
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
-            return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), None, None, None)
+            return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
         scale = gradient[..., None]
         wanted = ctx.needs_input_grad
-        return (made[0] * scale if wanted[0] else None, made[1] * scale if wanted[1] else None, None, None, None)
+        return (made[0] * scale if wanted[0] else None, made[1] * scale if wanted[1] else None, *(None,) * 4)
 
 
 def _plain_gradients(
     draw: Draw, flat: Tensor, target: Tensor, axis_weight: Tensor | None, distance: Distance, gradient: Tensor
 ) -> tuple[Tensor | None, Tensor | None]:
-    state = draw.generator.get_state()
-    error = norm(difference(plain_samples(draw, flat), target, draw.support), distance, axis_weight).mean(dim=0)
-    draw.generator.set_state(state)
+    samples = plain_samples(draw, flat, is_again=True)
+    error = norm(difference(samples, target, draw.support), distance, axis_weight).mean(dim=0)
     inputs = [tensor for tensor in (flat, target) if tensor.requires_grad]
     found = iter(torch.autograd.grad(error, inputs, gradient, create_graph=True))
     return (next(found) if flat.requires_grad else None, next(found) if target.requires_grad else None)
@@ -100,8 +111,8 @@ def _error_and_gradients(
     weights = _weights(draw, fold(draw, flat))
     error = torch.zeros_like(weights[..., 0])
     into_weights, into_target = (torch.zeros_like(x) if wants else None for x in (weights, targets[:, :, 0]))
-    for part, uniform, raw in draw.blocks(len(weights), weights):
-        made, center = columns(draw, support_of(draw, part, len(weights), batch), uniform, raw)
+    for part, chunk in draw.blocks(len(weights), weights):
+        made, center = columns(draw, support_of(draw, part, len(weights), batch), *chunk())
         sums = _products(weights[part], made).requires_grad_(wants)
         goal = targets[part].detach().requires_grad_(wants)
         with torch.set_grad_enabled(wants):

@@ -10,14 +10,13 @@ from torch import Tensor
 from heatpoint._checks import message, one_of
 from heatpoint._distances import DISTANCES, Distance, difference, mean_distance, norm
 from heatpoint._numerics import full_precision, probabilities
-from heatpoint._sampling_arguments import shared_draw
+from heatpoint._sampling_plan import plan_of
 from heatpoint._soft_position import soft_position
-from heatpoint.basis import make_basis
 from heatpoint.density import Density
-from heatpoint.kernels import choose, fused
+from heatpoint.kernels import fused
 from heatpoint.kernels._shared_draws import Sharing
 from heatpoint.kernels.shared import product_error
-from heatpoint.sampling import Noise, samples_of
+from heatpoint.sampling import Noise, planned_samples
 from heatpoint.scores._inputs import BasisLike, fit_axis_weight, flat_and_target
 from heatpoint.support import Support
 
@@ -136,7 +135,7 @@ def expected_error(
     axis_weight = fit_axis_weight("expected_error", axis_weight, tuple(flat.shape[:-1]), grid, distance)
     if num_samples is not None or isinstance(noise, Noise):
         drawn: dict[str, Any] = {
-            "basis": None if basis is None else make_basis(basis, function="expected_error"),
+            "basis": basis,
             "num_samples": num_samples,
             "temperature": temperature,
             "formula": formula,
@@ -145,16 +144,14 @@ def expected_error(
             "sign_gradient": sign_gradient,
             "memory": memory,
         }
-        draw = shared_draw("expected_error", logits, grid, **drawn)
-        form = choose("expected_error", fused.obstacles(flat, grid, draw, **drawn))
-        if draw is not None and form == "gemm":
-            return product_error(draw, flat, target, distance=distance, axis_weight=axis_weight)
-        if form in fused.FORMS:
-            options = fused.options("expected_error", **drawn)
-            return fused.FORMS[form].expected_error(
-                flat, grid, target, axis_weight=axis_weight, distance=distance, **options
+        plan = plan_of("expected_error", logits, grid, weight=axis_weight, **drawn)
+        if plan.shared is not None and plan.form == "gemm":
+            return product_error(plan.shared, flat, target, distance=distance, axis_weight=axis_weight)
+        if plan.form in fused.FORMS:
+            return fused.FORMS[plan.form].expected_error(
+                flat, grid, target, axis_weight=axis_weight, distance=distance, **plan.fused_options()
             )
-        samples = samples_of("expected_error", logits, grid, **drawn)
+        samples = planned_samples(plan)
         return norm(difference(samples, target, grid), distance, axis_weight).mean(dim=0)
     if sign_gradient:
         remedy = "The exact expectation has a gradient of its own; give num_samples to sample."
