@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import runpy
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ class NativeKernels(BuildHookInterface[Any]):
             return
         native = runpy.run_path(str(Path(self.root) / KERNELS / "native" / "build.py"))
         is_editable = version == "editable"
-        folder = Path(self.root) / KERNELS if is_editable else Path(tempfile.mkdtemp(prefix="heatpoint-"))
         try:
-            library = native["build"](folder)
+            library = native["build"](Path(self.root) / KERNELS) if is_editable else native["build_apart"]()
         except native["NoCompilerError"] as problem:
             self.app.display_warning(
                 f"heatpoint is installed without its native kernels, its torch forms do the same more slowly: {problem}."

@@ -66,6 +66,41 @@ def test_the_compiler_gets_its_flags_and_the_library_its_place(tmp_path: Path, m
     assert "-ffast-math" not in build.FLAGS
 
 
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = "import sys\nopen(sys.argv[sys.argv.index('-o') + 1], 'w').close()"
+    monkeypatch.setenv("CXX", script(tmp_path / "writes", writes))
+    (tmp_path / "file").touch()
+    with pytest.raises(build.NoCompilerError, match="what the compiler makes could not be written: .*file"):
+        build.build(tmp_path / "file")
+    # The library's own place is taken by a folder.
+    taken = tmp_path / "into" / build.LIBRARY
+    taken.mkdir(parents=True)
+    with pytest.raises(build.NoCompilerError, match="what the compiler makes could not be written"):
+        build.build(taken.parent)
+    assert list(taken.parent.iterdir()) == [taken]
+
+
+def test_a_folder_of_its_own_is_left_only_with_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(build.tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("CXX", script(tmp_path / "fails", "import sys\nsys.exit(1)"))
+    with pytest.raises(build.NoCompilerError):
+        build.build_apart()
+    assert list(scratch.iterdir()) == []
+    writes = "import sys\nopen(sys.argv[sys.argv.index('-o') + 1], 'w').close()"
+    monkeypatch.setenv("CXX", script(tmp_path / "writes", writes))
+    made = build.build_apart()
+    assert [path.name for path in made.parent.iterdir()] == [build.LIBRARY]
+    assert made.parent.parent == scratch
+    assert made.parent.name.startswith(build.APART)
+    # The hook knows by the name what is its own to remove.
+    assert f'folder.name.startswith("{build.APART}")' in (ROOT / "hatch_build.py").read_text()
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(build.NoCompilerError, match="there is no place for the library: .*nowhere"):
+        build.build_apart()
+
+
 @pytest.mark.skipif(shutil.which("cc") is None or os.name != "posix", reason="there is no C compiler")
 @pytest.mark.parametrize(("version", "size"), [(999, 0), (_library.ABI_VERSION, 8)])
 def test_a_library_of_another_version_is_not_called(version: int, size: int, tmp_path: Path) -> None:

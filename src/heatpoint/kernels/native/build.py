@@ -19,6 +19,9 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = "libheatpoint.dylib" if sys.platform == "darwin" else "libheatpoint.so"
 
+# How the names of folders of `build_apart` begin.
+APART = "heatpoint-"
+
 PLAIN = ("sampling.cpp", "decoders.cpp", "newton.cpp")
 PER_INSTRUCTION_SET = ("sampling", "decoders")
 
@@ -37,7 +40,7 @@ AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefe
 
 
 class NoCompilerError(RuntimeError):
-    """There is no C++ compiler, or it cannot compile the kernels; the message says which, in one sentence."""
+    """No C++ compiler, one that fails, or no room for what it makes; the message says which, in one sentence."""
 
 
 def build(folder: Path = SOURCES.parent) -> Path:
@@ -46,8 +49,32 @@ def build(folder: Path = SOURCES.parent) -> Path:
     The compiler is $CXX, else the first of c++, g++ and clang++; $CXXFLAGS are added.
 
     Raises:
-        NoCompilerError: If no compiler is found, or it fails.
+        NoCompilerError: If no compiler is found, it fails, or files cannot be written.
     """
+    try:
+        return _build(folder)
+    except OSError as problem:
+        raise NoCompilerError(f"what the compiler makes could not be written: {problem}") from None
+
+
+def build_apart() -> Path:
+    """Compiles the library into a new folder, which the caller removes; none is left where that fails.
+
+    Raises:
+        NoCompilerError: As `build` does.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=APART))
+    except OSError as problem:
+        raise NoCompilerError(f"there is no place for the library: {problem}") from None
+    try:
+        return build(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _build(folder: Path) -> Path:
     compiler = _compiler()
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     # The linker takes the first of equal functions, so those that every processor understands come first.
@@ -70,8 +97,11 @@ def build(folder: Path = SOURCES.parent) -> Path:
         # A process that has the old library open keeps it: the new one is moved into place, not written over it.
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f".{LIBRARY}.{os.getpid()}"
-        shutil.copy(made, beside)
-        beside.replace(folder / LIBRARY)
+        try:
+            shutil.copy(made, beside)
+            beside.replace(folder / LIBRARY)
+        finally:
+            beside.unlink(missing_ok=True)
     return folder / LIBRARY
 
 
