@@ -12,6 +12,7 @@ from heatpoint._draws import Noise
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
 from heatpoint.kernels import _native, _triton
+from heatpoint.kernels._library import COLDEST
 from heatpoint.kernels._readable import unreadable
 from heatpoint.kernels._shared_draws import INDEPENDENT, Draw, Sharing
 from heatpoint.support import Grid, Support
@@ -19,8 +20,6 @@ from heatpoint.support import Grid, Support
 # Form -> a module with why_not, expected_error and sampled_points, whose arguments are those of the other.
 FORMS = {"triton": _triton, "native": _native}
 MATTERS = ("basis", "formula", "temperature", "sign_gradient")
-# The gradient is divided by the temperature, in float32; native/sampling_call.hpp has the same number.
-COLDEST = 1e-30
 SHARED, RECORDED = "it draws for each map alone", "the noise is recorded"
 
 
