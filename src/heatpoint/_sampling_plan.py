@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heatpoint._sampling_arguments import checked_basis, shared_draw
 from heatpoint.kernels import choose, fused
-from heatpoint.kernels._shared_draws import Draw
+from heatpoint.kernels._shared_draws import Draw, check_clouds, maps_per_group
 from heatpoint.support import Support
 
 
@@ -40,9 +40,16 @@ class Plan:
         return isinstance(self.drawn["noise"], str) and self.drawn["noise"] == "lattice"
 
     def fused_options(self) -> dict[str, Any]:
-        """What a fused form's functions are given beside maps and targets."""
+        """What a fused form's functions are given beside maps and targets.
+
+        Raises:
+            ValueError: If num_samples is below 1, or maps that share their draws lie on different clouds.
+        """
         given = {key: self.drawn[key] for key in ("basis", "formula", "temperature", "generator")}
         number = fused.checked_count(self.function, self.drawn["num_samples"])
+        if self.shared is not None:
+            check_clouds(self.shared)
+            given["maps_per_group"] = maps_per_group(self.shared, self.flat.shape[:-1])
         return {"function": self.function, "num_samples": number, "is_lattice": self.is_lattice, **given}
 
 

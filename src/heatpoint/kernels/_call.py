@@ -23,7 +23,8 @@ class Law:
     """What is drawn, and from which noise.
 
     The noise is Philox4x32-7 (native/philox.hpp) with the key `seed` and the counter (quad of cells, sample, map, stream); stream
-    0 makes the Gumbel draws, the following the basis's offsets. Or it is a lattice over the samples (native/noise.hpp).
+    0 makes the Gumbel draws, the following the basis's offsets. Or it is a lattice over the samples (native/noise.hpp). Maps that
+    share their noise have their group's number in place of the map's.
 
     Args:
         seed: 64 bits: a number, or for the kernels that read it where it is a () int64.
@@ -32,6 +33,8 @@ class Law:
         temperature: τ.
         formula: "paper" or "released".
         order: 0, or the prime order of the lattices, see `heatpoint._lattice_draws.order_of`.
+        maps_per_group: How many neighbouring maps have one noise, of which all groups have as many; not with an order, nor below
+            a temperature of 0.25.
     """
 
     seed: int | Tensor
@@ -40,6 +43,7 @@ class Law:
     temperature: float = 1.0
     formula: Formula = "paper"
     order: int = 0
+    maps_per_group: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def _set_law(call: SamplingCall, law: Law) -> None:
     call.sigma = law.basis.scale if isinstance(law.basis, Gaussian) else 1.0
     call.seed = law.seed
     call.modulus = law.order
+    call.maps_per_group = law.maps_per_group
     call.basis = 0 if law.basis is None else BASES[law.basis.name]
     call.formula = FORMULAS[law.formula]
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 FOLDER = Path(__file__).resolve().parent
 LIBRARIES = ("libheatpoint.so", "libheatpoint.dylib")
 
@@ -30,7 +30,7 @@ class SamplingCall(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("logits", "points", "cloud_of_map", "target", "axis_weight")),
         ("sample_gradient", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("loss", "logits_gradient", "target_gradient", "samples")),
-        *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_samples", "modulus")),
+        *((name, ctypes.c_int64) for name in ("num_maps", "num_cells", "num_samples", "modulus", "maps_per_group")),
         ("lengths", ctypes.c_int64 * 3),
         ("strides", ctypes.c_double * 3),
         ("offsets", ctypes.c_double * 3),

@@ -33,8 +33,8 @@ def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
     for start in range(0, law.num_samples, many):
         numbers = torch.arange(start, min(start + many, law.num_samples), device=flat.device)
         uniform, raw = (
-            (tensor.view(len(numbers), *batch, tensor.shape[-1]) for tensor in drawn)
-            for drawn in draws(support, math.prod(batch), numbers, law)
+            (_of_maps(tensor, law).view(len(numbers), *batch, tensor.shape[-1]) for tensor in drawn)
+            for drawn in draws(support, math.prod(batch) // law.maps_per_group, numbers, law)
         )
         weights = relaxed_weights(log_p, next(uniform), law.temperature, law.formula, True)
         if law.formula == "released" and isinstance(support, Grid):
@@ -42,6 +42,11 @@ def samples(function: str, flat: Tensor, support: Support, law: Law) -> Tensor:
         else:
             found.append(paper_positions(weights, support, law.basis, list(raw), False))
     return torch.cat(found)
+
+
+def _of_maps(drawn: Tensor, law: Law) -> Tensor:
+    """Draws (s, groups, n) as those of maps, (s, maps, n)."""
+    return drawn if law.maps_per_group == 1 else drawn.repeat_interleave(law.maps_per_group, dim=1)
 
 
 def gradients(found: Tensor, inputs: tuple[Tensor, ...], slope: Tensor) -> list[Tensor | None]:
@@ -52,7 +57,10 @@ def gradients(found: Tensor, inputs: tuple[Tensor, ...], slope: Tensor) -> list[
 
 
 def draws(support: Support, num_maps: int, numbers: Tensor, law: Law) -> tuple[list[Tensor], list[Tensor]]:
-    """Uniforms (s, maps, cells), one tensor, and raw offsets per axis, of the samples with the given numbers; where those are."""
+    """Uniforms (s, maps, cells), one tensor, and raw offsets per axis, of the samples with the given numbers; where those are.
+
+    Maps that share their noise count as one.
+    """
     uniform = [_uniforms(_words(support.num_cells, num_maps, numbers, law, stream=0))]
     if law.basis is None:
         return uniform, []

@@ -134,16 +134,30 @@ def fold(draw: Draw, flat: Tensor) -> Tensor:
     return flat.reshape(batch[:-1].numel(), batch[-1], last)
 
 
-def support_of(draw: Draw, part: slice, num_groups: int, batch: tuple[int, ...]) -> Support:
-    """The support of some groups, whose coordinates broadcast to (g, maps, cells)."""
+def maps_per_group(draw: Draw, batch: torch.Size) -> int:
+    """How many neighbours of the maps (*batch) share their draws."""
+    return batch.numel() if draw.sharing == "batch" or not batch else batch[-1]
+
+
+def check_clouds(draw: Draw) -> None:
+    """Raises ValueError if maps that share their draws lie on different clouds."""
     support = draw.support
     if isinstance(support, Grid) or support.xyz.ndim == 2:
-        return support
+        return
     xyz = support.xyz
     shared = xyz.shape[:-2].numel() == 1 if draw.sharing == "batch" else xyz.shape[-3] == 1
     if not shared:
         rule = f"have the same coordinates for maps that share their noise, with noise={draw.sharing!r}"
         raise ValueError(message(draw.function, "Points", rule, tuple(xyz.shape)))
+
+
+def support_of(draw: Draw, part: slice, num_groups: int, batch: tuple[int, ...]) -> Support:
+    """The support of some groups, whose coordinates broadcast to (g, maps, cells)."""
+    check_clouds(draw)
+    support = draw.support
+    if isinstance(support, Grid) or support.xyz.ndim == 2:
+        return support
+    xyz = support.xyz
     every = xyz.expand(*batch[:-1], 1, *xyz.shape[-2:]) if draw.sharing == "image" else xyz
     return Points(every.reshape(num_groups, 1, *xyz.shape[-2:])[part])
 

@@ -1,4 +1,4 @@
-"""The fused forms of sampling-argmax: draws for each map alone, loss and gradient in one pass; native on CPUs, Triton on GPUs."""
+"""The fused forms of sampling-argmax, loss and gradient in one pass: native on CPUs, Triton on GPUs."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def obstacles(
         drawn: basis, formula, temperature, sign_gradient, and what does not matter here.
     """
     all_forms = _unreadable(flat, weight)
-    if draw is not None:
-        return {**dict.fromkeys(FORMS, SHARED), "gemm": all_forms or draw.obstacle()}
     if isinstance(noise, Noise):
         return {**dict.fromkeys(FORMS, RECORDED), "gemm": INDEPENDENT}
     both = all_forms or _not_fused(flat, support, **{key: drawn[key] for key in MATTERS})
+    if draw is not None:
+        shared = all_forms or draw.obstacle()
+        return {"triton": SHARED, "native": _native.why_not(flat) or shared or both, "gemm": shared}
     return {"gemm": INDEPENDENT, **{name: form.why_not(flat) or both for name, form in FORMS.items()}}
 
 

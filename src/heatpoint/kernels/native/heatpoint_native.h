@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define HP_ABI_VERSION 2
+#define HP_ABI_VERSION 3
 
 #if defined(_WIN32)
 #define HP_EXPORT __declspec(dllexport)
@@ -41,7 +41,8 @@ struct hp_sampling {
     // In.
     int64_t num_maps, num_cells, num_samples;
     int64_t modulus;     // 0: all noise is independent; else a prime ≥ num_samples: noise over the samples is a lattice of its order
-    int64_t lengths[3];  // cells per axis, x first; grids only
+    int64_t maps_per_group;  // 0 or 1: maps are independent; else so many neighbours have one noise, at a temperature ≥ 0.25
+    int64_t lengths[3];      // cells per axis, x first; grids only
     double strides[3], offsets[3];
     double temperature, sigma;
     uint64_t seed;

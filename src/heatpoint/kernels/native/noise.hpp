@@ -27,12 +27,12 @@ static inline HP_INLINE void overlapped(int64_t quads, Words &words, MAKE make, 
 // The first of the 4 W cells that belong to W quads; the others follow at distances of 16.
 static inline int64_t first_cell(int64_t quad) { return quad / 16 * BLOCK + quad % 16; }
 
-// Every word is Philox's of (quad of cells, sample, map, stream).
+// Every word is Philox's of (quad of cells, sample, map or group of maps, stream).
 struct Independent {
     Philox philox;
 
     Independent(const Map &m, uint32_t sample, uint32_t stream)
-        : philox(m.keys, sample, (uint32_t)m.index, stream) {}
+        : philox(m.keys, sample, m.noise, stream) {}
 
     // The words of the 4 W cells of the W quads from `quad` on: out[k] for cells first + 16 k, see philox.hpp.
     inline HP_INLINE void words(uint32_t quad, vu out[4]) const { philox.words(quad, out); }

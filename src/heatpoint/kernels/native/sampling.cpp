@@ -25,7 +25,8 @@ bool is_sound(const hp_sampling &c) {
     if (!c.logits || c.num_maps < 0 || c.num_cells < 1 || c.num_samples < 1 || c.ndim < 1 || c.ndim > 3) return false;
     if (c.num_maps > UINT32_MAX || c.num_samples > UINT32_MAX || c.num_cells > INT64_C(1) << 33) return false;
     if (c.modulus && (c.modulus < 2 || c.modulus < c.num_samples || c.modulus > INT32_MAX)) return false;
-    if ((asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
+    if (c.maps_per_group > 1 && (c.modulus || c.num_maps % c.maps_per_group || c.temperature < COLD)) return false;
+    if (c.maps_per_group < 0 || (asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
     if (c.basis < HP_BASIS_NONE || c.basis > HP_BASIS_GAUSSIAN || c.distance < 0 || c.distance > HP_DISTANCE_SQUARED) return false;
     if (c.axis_weight && c.distance == HP_DISTANCE_L2) return false;
     if (c.basis == HP_BASIS_GAUSSIAN && !(c.sigma > 0)) return false;
@@ -56,6 +57,17 @@ Worker worker_of(int32_t isa) {
     if (isa == HP_ISA_AVX2) return worker_avx2;
 #endif
     return isa == HP_ISA_PORTABLE ? worker_portable : nullptr;
+}
+
+// Maps with one noise go to the threads in equal parts of a group, few enough that the noise is not made too often.
+void divide_groups(Task &task) {
+    const int64_t maps = task.call->maps_per_group, groups = task.call->num_maps / maps;
+    const int64_t threads = task.call->num_threads < 1 ? 1 : task.call->num_threads;
+    const int64_t asked = (threads + groups - 1) / groups, needed = (maps + UNIT - 1) / UNIT;
+    const int64_t parts = asked > needed ? asked : needed, unit = (maps + parts - 1) / parts;
+    // Whole passes: which maps are summed together, and so no bit of a sum, does not depend on the number of threads.
+    task.unit = (unit + TOGETHER - 1) / TOGETHER * TOGETHER;
+    task.units_per_group = (maps + task.unit - 1) / task.unit;
 }
 
 }  // namespace
@@ -105,9 +117,14 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
 
     // A thread is worth its start from some ten thousand draws on.
     const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
-    const int64_t threads = useful_threads(call->num_threads, call->num_maps, draws, 65536);
+    int64_t units = call->num_maps, room = Rows::total(task.row, longest_axis(*call));
+    if (call->maps_per_group > 1) {
+        divide_groups(task);
+        units = call->num_maps / call->maps_per_group * task.units_per_group;
+        room += Rows::of_units(task.row, task.unit);
+    }
+    const int64_t threads = useful_threads(call->num_threads, units, draws, 65536);
 
-    const int64_t room = Rows::total(task.row, longest_axis(*call));
     std::atomic<int64_t> working{0};
     on_threads(threads, [&] {
         Floats memory(room);

@@ -18,6 +18,8 @@ namespace {
 constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Philox
 constexpr int GROUP = 4;            // samples whose gradients are added in one pass
 constexpr int64_t GROUPED = 1 << 17;  // floats that such samples may keep: half a megabyte
+constexpr int64_t UNIT = 128;         // maps with one noise that a thread works on together, at most
+constexpr int64_t TOGETHER = 4;       // of them whose sums are made in one pass, at most; a divisor of UNIT
 constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
 constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
 
@@ -51,6 +53,8 @@ struct Rows {
     static int64_t total(int64_t length, int64_t longest_axis) {
         return ROW_AXES * stride(length) + 29 * (padded(longest_axis) + 32);
     }
+    // Of what maps with one noise keep beside it: base weights, and the last cells of a gradient.
+    static int64_t of_units(int64_t length, int64_t maps) { return maps * (stride(length) + 16); }
 };
 
 }  // namespace
@@ -63,6 +67,7 @@ struct Task {
     const float *centers;  // coordinates of the cells less `middle`, one padded row per axis; null where clouds differ
     double middle[3];
     int64_t row;  // cells of a padded row
+    int64_t unit, units_per_group;  // of maps with one noise: how many a thread takes at a time, and how often it does
     std::atomic<int64_t> next, num_forbidden, num_undefined;
 };
 

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <type_traits>
 
 #include "sampling_call.hpp"
 
@@ -110,7 +111,11 @@ static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int wai
     moments = Moments{};
     if (!plan.is_displaced && !plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead.weights, moments);
     weigh_sample<0, STREAM>(m, sample, weights, ahead.weights, moments);
-    if (plan.by_axes) return locate_by_axes<D, STREAM>(m, sample, axes, weights, ahead, moments);
+    if (plan.by_axes) {
+        draw_lines<D, STREAM>(m, sample, axes, ahead);
+        moments.settle<0>();
+        return locate_by_axes<D>(m, axes, weights, moments);
+    }
     displace_sample<D, STREAM>(m, sample, waiting, ahead, moments);
 }
 
@@ -119,7 +124,7 @@ struct Totals {
     double loss = 0, target_gradient[3] = {0, 0, 0};
 
     // Adds a sample, writes its point, and returns what it adds to the gradient of a cell.
-    Slope add(const Map &m, int64_t sample, const Moments &moments) {
+    Slope add(const Map &m, int64_t sample, const Weighed &moments) {
         const hp_sampling &call = *m.call;
         const int D = call.ndim;
         const int64_t place = (sample * call.num_maps + m.index) * D;
@@ -146,18 +151,26 @@ struct Totals {
         if (call.loss) call.loss[m.index] = (float)(loss * mean);
         for (int a = 0; call.target_gradient && a < call.ndim; ++a)
             call.target_gradient[m.index * call.ndim + a] = (float)(target_gradient[a] * mean);
-        if (!call.logits_gradient) return;
-        const double per_logit = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
-        const float scale = (float)(per_logit * (call.sample_gradient ? 1.0 : mean));
-        const float *__restrict gradient = m.row(ROW_GRADIENT);
-        float *__restrict out = call.logits_gradient + m.index * call.num_cells;
-        for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
     }
 };
 
+// What the sum of the samples' gradients with respect to log weights is multiplied by.
+static float gradient_scale(const hp_sampling &call) {
+    const double per_logit = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
+    return (float)(call.sample_gradient ? per_logit : per_logit / (double)call.num_samples);
+}
+
+static void write_gradient(const Map &m) {
+    const hp_sampling &call = *m.call;
+    const float scale = gradient_scale(call);
+    const float *__restrict gradient = m.row(ROW_GRADIENT);
+    float *__restrict out = call.logits_gradient + m.index * call.num_cells;
+    for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
+}
+
 template <int D, class STREAM>
 static void run_map(Map &m) {
-    if (!prepare(m)) return fail_map(m);
+    if (!prepare(m, m.row(ROW_BASE))) return fail_map(m);
     if (m.call->points && !m.task->centers) center_cloud<D>(m);
     const Plan plan(m);
     Ahead ahead;
@@ -178,13 +191,14 @@ static void run_map(Map &m) {
         }
         if (!plan.needs_gradient) continue;
         if (plan.by_axes)
-            add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0]);
+            add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0], m.row(ROW_GRADIENT));
         else if (count == GROUP)
             add_group<D, GROUP>(m, 0, slopes, plan.is_displaced);
         else
             for (int s = 0; s < count; ++s) add_group<D, 1>(m, s, slopes, plan.is_displaced);
     }
     totals.write(m);
+    if (plan.needs_gradient) write_gradient(m);
 }
 
 template <class STREAM>
@@ -195,6 +209,8 @@ static void run(Map &m) {
         default: return run_map<3, STREAM>(m);
     }
 }
+
+#include "sampling_shared.hpp"
 
 static Power power_of(double temperature) {
     if (temperature < COLD) return LOGARITHMIC;
@@ -210,16 +226,18 @@ static Power power_of(double temperature) {
 
 void HP_WORKER(HP_ISA)(Task &task, float *room) {
     using namespace HP_ISA;
-    Map m{&task, task.call, Rows{room, task.row}, Keys(task.call->seed)};
+    Map m{&task, task.call, Rows{room, task.row}, Keys(task.call->seed), 0, 0, {}, {}, GENERAL, 0};
     m.power = power_of(task.call->temperature);
     m.exponent = (float)(1 / task.call->temperature);
     for (int a = 0; a < 3; ++a) {
         m.middle[a] = task.middle[a];
         m.centers[a] = task.centers ? task.centers + a * Rows::stride(task.row) : nullptr;
     }
+    if (task.units_per_group) return run_units(m);
     for (;;) {
         m.index = task.next.fetch_add(1, std::memory_order_relaxed);
         if (m.index >= task.call->num_maps) return;
+        m.noise = (uint32_t)m.index;
         task.call->modulus ? run<Lattice>(m) : run<Independent>(m);
     }
 }

@@ -8,6 +8,7 @@ struct Map {
     Rows room;
     Keys keys;
     int64_t index;
+    uint32_t noise;  // whose noise it has: its own index, or its group's
     const float *centers[3];
     double middle[3];
     Power power;
@@ -16,10 +17,14 @@ struct Map {
     float *row(int number) const { return room.row(number); }
 };
 
-// Weighted sums over the cells: doubles, and lanes that are still to be summed. That takes many dependent steps, so it is left
-// until the next samples' work can go on beside it.
-struct Moments {
+// Weighted sums over the cells.
+struct Weighed {
     double weight, position[3];
+};
+
+// The same, and lanes that are still to be summed. That takes many dependent steps, so it is left until the next samples' work can
+// go on beside it.
+struct Moments : Weighed {
     vf lanes[4];
 
     template <int D>
@@ -54,12 +59,12 @@ struct Sums {
     }
 };
 
-// Base weights p^(1/τ) or p, 1 in the largest cell; false if the map has none: result NaN.
-static bool prepare(const Map &m) {
+// Base weights p^(1/τ) or p, 1 in the largest cell, into `base`; false if the map has none: result NaN.
+static bool prepare(const Map &m, float *base) {
     hp_sampling &call = *m.call;
     const int64_t n = call.num_cells, row = m.task->row;
     const float *logits = call.logits + m.index * n;
-    float *base = m.row(ROW_BASE), *fraction = m.row(ROW_WEIGHTS);
+    float *fraction = m.row(ROW_WEIGHTS);
     std::memcpy(base, logits, n * sizeof(float));
     for (int64_t i = n; i < row; ++i) base[i] = -INFINITY;
     vf most = all(-INFINITY);

@@ -34,8 +34,6 @@ double Axis::locate(const hp_sampling &call, int axis, double middle, double wei
     const float unit = stride * (is_gaussian ? (float)call.sigma : 1.0f);
     vf cell, weights{}, sums{};
     for (int i = 0; i < W; ++i) cell[i] = i;
-    if (is_gaussian && call.ndim == 2)
-        for (int64_t j = 0; j < length; ++j) share[j] = std::exp(-2.0f * noise[j] * noise[j]);
     for (int64_t j = 0; j < end; j += W) {
         const vf e = load_anywhere(noise + j), at = origin + stride * (cell + (float)j) + unit * e;
         store_anywhere(place + j, at);
@@ -148,10 +146,11 @@ static void marginalise(Axes &axes, const float *__restrict weights) {
     for (int64_t y = 0; y < height; ++y) my[y] = (float)rows[y];
 }
 
-static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope) {
+static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope,
+                                   float *__restrict gradient) {
     const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
     const int D = m.call->ndim;
-    float *__restrict gradient = m.row(ROW_GRADIENT), *__restrict line = axes.line;
+    float *__restrict line = axes.line;
     double mean = 0;
     for (int a = 0; a < D; ++a) mean += slope.factor[a] * axes.axis[a].mean;
     for (int64_t x = 0; x < width; ++x) line[x] = (float)(slope.factor[0] * axes.axis[0].slope[x]);
@@ -166,11 +165,10 @@ static void add_marginal_gradients(const Map &m, Axes &axes, const float *__rest
     }
 }
 
-// The point of the sample under the released formula, less the middle.
+// Offsets of a sample along the axes, and what they make of the marginals whatever those are.
 template <int D, class STREAM>
-static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const float *weights, Ahead &ahead, Moments &moments) {
+static void draw_lines(const Map &m, uint32_t sample, Axes &axes, Ahead &ahead) {
     const hp_sampling &call = *m.call;
-    marginalise(axes, weights);
     const int64_t longest = longest_axis(call);
     if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, longest, axes.noise, ahead);
     if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, longest, axes.noise, ahead);
@@ -178,8 +176,16 @@ static void locate_by_axes(const Map &m, uint32_t sample, Axes &axes, const floa
     // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
     for (int a = 0; a < D; ++a)
         for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;
-    moments.settle<0>();
-    for (int a = 0; a < D; ++a) moments.position[a] = axes.axis[a].locate(call, a, m.middle[a], moments.weight);
+    if (call.basis != HP_BASIS_GAUSSIAN || D != 2) return;
+    for (const Axis &axis : axes.axis)
+        for (int64_t j = 0; j < axis.length; ++j) axis.share[j] = std::exp(-2.0f * axis.noise[j] * axis.noise[j]);
+}
+
+// The point of the sample under the released formula, less the middle, of weights with the sum `found.weight`.
+template <int D>
+static void locate_by_axes(const Map &m, Axes &axes, const float *weights, Weighed &found) {
+    marginalise(axes, weights);
+    for (int a = 0; a < D; ++a) found.position[a] = axes.axis[a].locate(*m.call, a, m.middle[a], found.weight);
     // The slopes of the axes are per unit of a weight.
-    moments.weight = 1;
+    found.weight = 1;
 }
