@@ -135,8 +135,8 @@ def fold(draw: Draw, flat: Tensor) -> Tensor:
 
 
 def maps_per_group(draw: Draw, batch: torch.Size) -> int:
-    """How many neighbours of the maps (*batch) share their draws."""
-    return batch.numel() if draw.sharing == "batch" or not batch else batch[-1]
+    """How many neighbours of the maps (*batch) share their draws, 1 where there are no maps."""
+    return max(1, batch.numel() if draw.sharing == "batch" or not batch else batch[-1])
 
 
 def check_clouds(draw: Draw) -> None:
