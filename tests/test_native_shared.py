@@ -310,7 +310,7 @@ def test_the_kernel_refuses_what_it_cannot_do() -> None:
             sample(logits, grid, Law(**given), wants_samples=True)
 
 
-def test_memory_is_at_most_two_and_a_half_times_the_maps() -> None:
+@pytest.mark.parametrize("sharing", ["image", pytest.param("batch", marks=pytest.mark.slow)])
+def test_memory_is_at_most_two_and_a_half_times_the_maps(sharing: str) -> None:
     """At COCO's size, with ten times its samples."""
-    for sharing in SHARINGS:
-        assert peak_of("sampling coco-300 2", f"native, noise per {sharing}") < 2.5
+    assert peak_of("sampling coco-300 2", f"native, noise per {sharing}") < 2.5

@@ -79,13 +79,18 @@ static void add_slopes(const Slope *slopes, const Columns<D> &columns, int64_t f
         vf at[D];
 #pragma GCC unroll 3
         for (int a = 0; a < D; ++a) at[a] = load(position[a] + i);
+        vf sum[MAPS];
+#pragma GCC unroll 4
+        for (int k = 0; k < MAPS; ++k) sum[k] = load_anywhere(gradient + k * stride + i);
 #pragma GCC unroll 4
         for (int k = 0; k < MAPS; ++k) {
             vf slope = constant[k];
 #pragma GCC unroll 3
             for (int a = 0; a < D; ++a) slope += factor[k][a] * at[a];
-            store_anywhere(gradient + k * stride + i, load_anywhere(gradient + k * stride + i) + v * slope);
+            sum[k] += v * slope;
         }
+#pragma GCC unroll 4
+        for (int k = 0; k < MAPS; ++k) store_anywhere(gradient + k * stride + i, sum[k]);
     }
 }
 
