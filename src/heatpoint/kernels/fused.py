@@ -47,8 +47,7 @@ def obstacles(
         return {**dict.fromkeys(FORMS, RECORDED), "gemm": INDEPENDENT}
     both = all_forms or _not_fused(flat, support, **{key: drawn[key] for key in MATTERS})
     if draw is not None:
-        shared = all_forms or draw.obstacle()
-        return {"triton": SHARED, "native": _native.why_not(flat) or shared or both, "gemm": shared}
+        return {"triton": SHARED, "native": _native.why_not(flat) or both, "gemm": all_forms or draw.obstacle()}
     return {"gemm": INDEPENDENT, **{name: form.why_not(flat) or both for name, form in FORMS.items()}}
 
 

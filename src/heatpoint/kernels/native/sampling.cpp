@@ -25,8 +25,8 @@ bool is_sound(const hp_sampling &c) {
     if (!c.logits || c.num_maps < 0 || c.num_cells < 1 || c.num_samples < 1 || c.ndim < 1 || c.ndim > 3) return false;
     if (c.num_maps > UINT32_MAX || c.num_samples > UINT32_MAX || c.num_cells > INT64_C(1) << 33) return false;
     if (c.modulus && (c.modulus < 2 || c.modulus < c.num_samples || c.modulus > INT32_MAX)) return false;
-    if (c.maps_per_group > 1 && (c.modulus || c.num_maps % c.maps_per_group || c.temperature < COLD)) return false;
-    if (c.maps_per_group < 0 || (asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
+    if (c.maps_per_group < 0 || (c.maps_per_group > 1 && (c.modulus || c.num_maps % c.maps_per_group))) return false;
+    if ((asks_distance && !c.target) || !(c.temperature >= COLDEST_ALLOWED) || std::isinf(c.temperature)) return false;
     if (c.basis < HP_BASIS_NONE || c.basis > HP_BASIS_GAUSSIAN || c.distance < 0 || c.distance > HP_DISTANCE_SQUARED) return false;
     if (c.axis_weight && c.distance == HP_DISTANCE_L2) return false;
     if (c.basis == HP_BASIS_GAUSSIAN && !(c.sigma > 0)) return false;
@@ -118,7 +118,8 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     // A thread is worth its start from some ten thousand draws on.
     const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
     int64_t units = call->num_maps, room = Rows::total(task.row, longest_axis(*call));
-    if (call->maps_per_group > 1) {
+    // Below COLD the weights of the noise alone overflow: each map makes the noise anew, with its own weights in the log domain.
+    if (call->maps_per_group > 1 && call->temperature >= COLD) {
         divide_groups(task);
         units = call->num_maps / call->maps_per_group * task.units_per_group;
         room += Rows::of_units(task.row, task.unit);

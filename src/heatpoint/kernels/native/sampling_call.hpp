@@ -67,7 +67,7 @@ struct Task {
     const float *centers;  // coordinates of the cells less `middle`, one padded row per axis; null where clouds differ
     double middle[3];
     int64_t row;  // cells of a padded row
-    int64_t unit, units_per_group;  // of maps with one noise: how many a thread takes at a time, and how often it does
+    int64_t unit, units_per_group;  // how many maps with one noise a thread takes at a time, and how often; 0: each map alone
     std::atomic<int64_t> next, num_forbidden, num_undefined;
 };
 

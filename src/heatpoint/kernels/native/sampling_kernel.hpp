@@ -234,10 +234,11 @@ void HP_WORKER(HP_ISA)(Task &task, float *room) {
         m.centers[a] = task.centers ? task.centers + a * Rows::stride(task.row) : nullptr;
     }
     if (task.units_per_group) return run_units(m);
+    const int64_t sharing = task.call->maps_per_group > 1 ? task.call->maps_per_group : 1;
     for (;;) {
         m.index = task.next.fetch_add(1, std::memory_order_relaxed);
         if (m.index >= task.call->num_maps) return;
-        m.noise = (uint32_t)m.index;
+        m.noise = (uint32_t)(m.index / sharing);
         task.call->modulus ? run<Lattice>(m) : run<Independent>(m);
     }
 }
