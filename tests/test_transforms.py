@@ -389,3 +389,15 @@ def test_ranges_that_make_no_sense(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         Augmentation(**changes)
     assert str(caught.value) == text
+
+
+def test_a_picture_of_doubles_is_warped_as_one_of_floats() -> None:
+    image = np.random.default_rng(3).random((24, 30, 3))
+    frame = Frame.from_box((4, 3, 20, 19), (16, 16))
+    assert np.array_equal(warp(image, frame), warp(image.astype(np.float32), frame))
+
+
+def test_a_picture_that_is_changed_in_place_is_contiguous() -> None:
+    image = np.zeros((6, 8, 3), np.float32)[:, ::2]
+    with pytest.raises(ValueError, match="photometric: image must be contiguous to be changed in place"):
+        photometric(image, Augmentation(), np.random.default_rng(0), in_place=True)

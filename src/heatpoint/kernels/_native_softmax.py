@@ -174,8 +174,8 @@ def mean_position(flat: Tensor, support: Support, *, temperature: float, plain: 
     """Mean positions (*batch, D) of the cells under softmax(flat / temperature), flat (*batch, cells); NaN without a law.
 
     Gradients flow to flat. For the backward pass the maps themselves are kept and O(1) numbers for each. `plain` makes the same
-    in torch: backward passes that are recorded or transformed go through it. As with torch's own operations, maps that are
-    changed in place before their backward pass are refused by it.
+    in torch: backward passes that are recorded or transformed go through it. The backward pass raises where the maps have
+    been changed in place since, which the torch form, with a map of weights of its own, would not notice.
     """
     places = _grid_places(support) if isinstance(support, Grid) else _cloud_places(support, flat.shape[:-1])
     found: Tensor = _MeanPosition.apply(flat, places, temperature, plain)

@@ -24,7 +24,7 @@ LEAST_TEMPERATURE = 0.25
 # Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, four megabytes.
 BLOCK = (2**17, 2**20)
 # Between them, the part of the maps' size that a block has: what is made of it takes twice its room.
-FRACTION = 3
+FRACTION = 5
 
 
 @dataclass(frozen=True, eq=False)

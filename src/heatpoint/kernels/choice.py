@@ -32,16 +32,20 @@ class use:
 
     def __init__(self, form: str) -> None:
         one_of("heatpoint.kernels.use", "form", form, (AUTO, *FORMS))
-        self._before = _current[0]
+        self._form, self._before, self._is_entered = form, [_current[0]], False
         _current[0] = form
 
     def __enter__(self) -> use:
+        if self._is_entered:
+            self._before.append(_current[0])
+        self._is_entered = True
+        _current[0] = self._form
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current[0] = self._before
+        _current[0] = self._before.pop()
 
 
 def current() -> str:

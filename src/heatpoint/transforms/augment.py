@@ -154,6 +154,9 @@ def photometric(
     ranges = np.array([augmentation.brightness, augmentation.contrast, augmentation.saturation])
     brightness, contrast, saturation = (1 + ranges * rng.uniform(-1, 1, 3)).astype(np.float32)
     one = np.float32(1)
+    if in_place and not image.flags.c_contiguous:
+        remedy = "Give numpy.ascontiguousarray of it."
+        raise ValueError(message("photometric", "image", "be contiguous to be changed in place", image.strides, remedy))
     result = image if in_place else image.copy()
     if augmentation.brightness > 0:
         result *= brightness

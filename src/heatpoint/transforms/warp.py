@@ -76,7 +76,9 @@ def _crop(image: npt.NDArray[np.uint8] | FloatImage, frame: Frame, multiple: int
     shown = image[start[1] : stop[1], start[0] : stop[0]]
     if shown.size == 0:
         return np.zeros((0, 0, 4), dtype=np.float32), frame.matrix
-    region: FloatImage = cv2.cvtColor(shown, cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)
+    # Bytes are copied before they are made four times as large; what opencv has no colours of, after.
+    pixels = shown if shown.dtype == np.uint8 else shown.astype(np.float32, copy=False)
+    region: FloatImage = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)
     if multiple > 1:
         (left, top), (right, bottom) = start - first, -(stop - first) % multiple
         if top or bottom or left or right:
