@@ -434,7 +434,7 @@ def test_errors_take_the_native_kernel(noise: Any) -> None:
     ours, theirs = (torch.autograd.grad(error(form).sum(), logits)[0] for form in ("native", "torch"))
     torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1 * float(theirs.abs().max()))
     rule = "expected_error: kernels must be able to compute this call, got 'native': "
-    with pytest.raises(ValueError, match=rule + ".*sign_gradient"):
+    with pytest.raises(ValueError, match=rule + "sign_gradient is asked for"):
         error("native", sign_gradient=True)
     for form in ("native", "torch"):
         with (
