@@ -3,9 +3,8 @@
     python docs/measure_shared_noise.py
 
 17 maps of 64 x 48 cells are Gaussians with a standard deviation of 2 cells. A network's weights feel the maps through what they
-share, so what counts is the variance of sums over the maps: of the gradient with respect to one number added to every map's
-score along a direction (many random directions), and of the summed gradient itself, over all cells. Ratios are to independent
-draws; the other columns say the same of the loss.
+share, so what counts is the variance of sums over the maps: of the summed gradient, added up over all cells. Ratios are to
+independent draws; the last column says the same of the loss.
 """
 
 from __future__ import annotations

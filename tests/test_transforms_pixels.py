@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +13,6 @@ from heatpoint.datasets import Sample
 from heatpoint.frames import Frame
 from heatpoint.transforms import Augmentation, erase, make_example, photometric, warp
 
-# opencv 4 takes positions in steps of 1/32 pixel: up to 1/64 off along either axis, times a contrast of 1.
-EXACT_POSITIONS = int(cv2.__version__.split(".")[0]) >= 5
 STILL: dict[str, Any] = {"rotation_deg": 0.0, "scale": 0.0, "translation": 0.0, "flip": 0.0}
 
 
@@ -65,8 +62,7 @@ def test_warp_is_the_sum_over_pixels(shrink: float, fine: int, center: tuple[flo
     frame = turned((31, 37), shrink, center, 23.0)
     wanted = plain_warp(image, frame, fine=fine)
     # Positions below 100 pixels in float32 are off by up to 100 · 2^-23, times a contrast of 1 along either axis.
-    tolerance = 3e-5 if EXACT_POSITIONS else 2 / 64
-    np.testing.assert_allclose(warp(image, frame), wanted, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(warp(image, frame), wanted, rtol=0, atol=3e-5)
     assert wanted.std() > 0.1
 
 
