@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.markdown import written
 from benchmarks.peers import CHECKOUTS, PeerError, check
-from benchmarks.tables import document, sections, written
+from benchmarks.tables import document, sections
+from benchmarks.worker import SECTIONS
 
 Record = dict[str, Any]
-SECTIONS = ("sampling", "readouts", "losses", "memory", "growth", "roofline")
 ALLOCATIONS = ("retained", "default")
 RETAINED = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-
-
 UNKNOWN = "--only: no name contains {}. --list shows all names."
 
 
@@ -39,14 +38,14 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for peer, (what, _) in CHECKOUTS.items():
-        made.add_argument(f"--{peer}", metavar="PATH", help=f"root of a checkout of {what}")
+    for peer, (what, _, revision) in CHECKOUTS.items():
+        made.add_argument(f"--{peer}", metavar="PATH", help=f"root of a checkout of {what}, tested with {revision}")
     made.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only names that contain one of these")
     made.add_argument("--list", action="store_true", help="names, without measuring")
     made.add_argument("--quick", action="store_true", help="tiny maps and few rounds: whether all runs, not how fast")
     made.add_argument("--threads", nargs="+", type=int, default=[min(2, os.cpu_count() or 1)], metavar="N")
     made.add_argument("--allocations", nargs="+", default=list(ALLOCATIONS), choices=ALLOCATIONS)
-    made.add_argument("--rounds", type=int, help="at most; 11 unless told, 3 if quick")
+    made.add_argument("--rounds", type=int, help="at most; 11 unless told, 3 if quick; slow forms at least 5 of them")
     made.add_argument(
         "--from", nargs="+", type=Path, dest="saved", metavar="FILE", help="render records saved by --json"
     )
@@ -64,11 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(_names(given.only)))
             return 0
         found = [record for path in given.saved for record in _load(path)] if given.saved else _measure(given)
-        _deliver(given, found)
+        _deliver(given, latest(found))
     except (CommandError, PeerError) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2
     return 0
+
+
+def latest(records: Sequence[Record]) -> list[Record]:
+    """Of records of the same thing, as parts measured one after the other may hold, the last; machines are all kept."""
+    keys = ("kind", "threads", "allocations", "section", "operation", "quantity", "form", "recipe", "noise")
+    found: dict[tuple[Any, ...], Record] = {}
+    for number, record in enumerate(records):
+        is_machine = record["kind"] == "machine"
+        found[(number,) if is_machine else tuple(record.get(key) for key in keys)] = record
+    return list(found.values())
 
 
 def _deliver(given: argparse.Namespace, found: list[Record]) -> None:
@@ -104,16 +113,19 @@ def _measure(given: argparse.Namespace) -> list[Record]:
         check(peer, path)
     if min(given.threads) < 1:
         raise CommandError(f"--threads: give numbers of at least 1, got {min(given.threads)}.")
+    if given.rounds is not None and given.rounds < 1:
+        raise CommandError(f"--rounds: give at least 1, got {given.rounds}.")
     task = {
         "only": given.only,
         "size": "quick" if given.quick else "full",
         "peers": {peer: str(Path(path).resolve()) for peer, path in peers.items()},
-        "rounds": given.rounds or (3 if given.quick else 11),
+        "rounds": given.rounds if given.rounds is not None else (3 if given.quick else 11),
     }
     found: list[Record] = []
+    wanted = _sections_of(given.only)
     for threads in given.threads:
         for allocations in given.allocations:
-            for section in _sections_of(given.only):
+            for section in wanted:
                 has_machine = any(record["kind"] == "machine" for record in found)
                 one = {**task, "section": section, "allocations": allocations, "wants_machine": not has_machine}
                 for record in _run(one, threads):
@@ -126,14 +138,8 @@ def _measure(given: argparse.Namespace) -> list[Record]:
 
 
 def _sections_of(only: Sequence[str]) -> Sequence[str]:
-    """The sections that names can be of; those that say theirs need no process to find out."""
-    if not only:
-        return SECTIONS
-    named = {text: next((section for section in SECTIONS if text.startswith(section)), None) for text in only}
-    found = {section for section in named.values() if section}
-    vague = [text for text, section in named.items() if section is None]
-    if vague:
-        found |= {name.split(" ")[0] for name in _names(vague)}
+    """The sections of the names that --list shows."""
+    found = {name.split(" ")[0] for name in _names(only)}
     if not found:
         raise CommandError(UNKNOWN.format(" or ".join(only)))
     return [section for section in SECTIONS if section in found]

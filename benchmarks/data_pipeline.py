@@ -1,6 +1,7 @@
 """What one process of the data pipeline delivers, from files to batches of changed crops, and where its time goes.
 
     OMP_NUM_THREADS=1 HEATPOINT_DATA=FOLDER python benchmarks/data_pipeline.py
+    HEATPOINT_DATA=FOLDER python -m benchmarks --only pipeline
 
 The recipes' own set and augmentation, nothing kept decoded, one process and one thread. Rows: 300-W faces as "Heatmap
 Regression via Randomized Rounding", 5.3, changes them (flip, brightness, contrast, saturation, rotation, scale, shift, erased
@@ -15,10 +16,10 @@ timed in rounds of their own, as timing them costs a little.
 from __future__ import annotations
 
 import argparse
-import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from faces300w_small import table
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that this file runs by its path too
+
+from benchmarks.measure import interleaved
+from benchmarks.operation import Size
+from benchmarks.surroundings import pipeline
 from heatpoint.datasets import PointSet, Sample, load_image, synthetic_bodies, synthetic_faces
 from heatpoint.datasets.image_files import image_size
 from heatpoint.frames import Frame
@@ -131,19 +136,52 @@ def timed_stages() -> Iterator[dict[str, float]]:
 
 def measure(dataset: ExampleDataset, batch_size: int, rounds: int) -> tuple[list[float], list[float], dict[str, float]]:
     """Images per second by the clock and by the processor's time, one of each per round; seconds per image by stage."""
-    by_clock, by_processor, count = [], [], len(dataset)
-    one_pass(dataset, batch_size, 0)
-    for number in range(rounds):
-        began, used = time.perf_counter(), time.process_time()
-        one_pass(dataset, batch_size, number)
-        by_clock.append(count / (time.perf_counter() - began))
-        by_processor.append(count / (time.process_time() - used))
-    with timed_stages() as seconds:
+    used: list[float] = []
+
+    def timed_pass() -> None:
+        began = time.process_time()
+        one_pass(dataset, batch_size, len(used))
+        used.append(time.process_time() - began)
+
+    count = len(dataset)
+    by_clock = [count / seconds for seconds in interleaved({"pass": timed_pass}, rounds=rounds)["pass"]]
+    by_processor = [count / seconds for seconds in used[1:]]
+    with timed_stages() as stages:
         began = time.perf_counter()
         for number in range(rounds):
             one_pass(dataset, batch_size, number)
-        seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
-    return by_clock, by_processor, {stage: value / (rounds * count) for stage, value in seconds.items()}
+        stages["rest"] = time.perf_counter() - began - sum(stages.values())
+    return by_clock, by_processor, {stage: value / (rounds * count) for stage, value in stages.items()}
+
+
+def rows(wanted: Sequence[str], data_root: Path | None, images: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """One record for each row, on one thread."""
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, row in enumerate(wanted):
+                recipe = ROWS[row]
+                found, kind = set_of(recipe, data_root, images, Path(folder) / str(number))
+                dataset = ExampleDataset(found, recipe.data, augmentation=recipe.augmentation, cache_megabytes=0)
+                clock, processor, stages = measure(dataset, recipe.optimization.batch_size, rounds)
+                record = {"kind": "pipeline", "operation": row, "pictures": kind, "clock": clock}
+                yield record | {"processor": processor, "stages": stages}
+    finally:
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
+
+
+def names() -> list[str]:
+    """`pipeline ROW` of every row."""
+    return [f"pipeline {row}" for row in ROWS]
+
+
+def records(wanted: Sequence[str], size: Size, rounds: int) -> Iterator[dict[str, Any]]:
+    """One record for each of these names."""
+    images = 256 if size == "full" else 8
+    return rows([name.removeprefix("pipeline ") for name in wanted], None, images, rounds)
 
 
 def main() -> None:
@@ -153,23 +191,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS))
-    arguments = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    speeds, shares = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, row in enumerate(arguments.only):
-            recipe = ROWS[row]
-            found, kind = set_of(recipe, arguments.data_root, arguments.images, Path(folder) / str(number))
-            dataset = ExampleDataset(found, recipe.data, augmentation=recipe.augmentation, cache_megabytes=0)
-            clock, processor, stages = measure(dataset, recipe.optimization.batch_size, arguments.rounds)
-            quarter = statistics.quantiles(clock, n=4)
-            whole = sum(stages.values())
-            middle = f"{quarter[0]:.0f} to {quarter[2]:.0f}"
-            speeds.append([row, kind, f"{quarter[1]:.0f}", middle, f"{statistics.median(processor):.0f}"])
-            shares.append([row, f"{1000 * whole:.2f}", *(f"{100 * value / whole:.0f}" for value in stages.values())])
-    print(table(["row", "pictures", "images / s, median", "middle half", "by processor time"], speeds))
-    print("\n" + table(["row", "ms / image", *(f"{stage} %" for stage in [*STAGES, "rest"])], shares))
+    given = parser.parse_args()
+    print(pipeline(list(rows(given.only, given.data_root, given.images, given.rounds))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +77,7 @@ def ours(run: Callable[[], Tensor]) -> dict[str, Form]:
         with kernels.use("torch"):
             return run()
 
-    return {"heatpoint": Form(run, "ours"), "heatpoint's torch form": Form(by_torch, "plain")}
+    return {"heatpoint": Form(run, "ours"), "heatpoint's torch form": Form(by_torch, "ours")}
 
 
 def with_gradient(maps: Tensor, function: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
@@ -185,10 +186,21 @@ def _rows(given: Maps, peers: Mapping[str, str]) -> Iterator[Operation]:
         forms = ours(pair(mine))
         forms[stand_in("plain", "MMPose", is_given=mmpose is not None)] = Form(pair(plainly), "plain")
         if mmpose is not None:
-            codec = mmpose.simcc_codec((x_grid.shape[0], y_grid.shape[0]), ROW_SIGMA, use_dark="dark" in name)
-            arrays = grouped(x).numpy(), grouped(y).numpy()
-            forms["MMPose"] = Form(partial(mmpose.decode_rows, codec, *arrays), "peer", stacked)
+            forms["MMPose"] = _rows_of(mmpose, (x_grid.shape[0], y_grid.shape[0]), (x, y), use_dark="dark" in name)
         yield Operation(name, size, forms, x.nbytes + y.nbytes)
+
+
+def _rows_of(mmpose: MMPose, lengths: tuple[int, int], rows: tuple[Tensor, Tensor], *, use_dark: bool) -> Form:
+    """Its codec of rows. With DARK it writes into them and is given them afresh, outside the time."""
+    given = [grouped(row).numpy() for row in rows]
+    taken = [array.copy() for array in given] if use_dark else given
+
+    def fill() -> None:
+        for to, array in zip(taken, given, strict=True):
+            np.copyto(to, array)
+
+    codec = mmpose.simcc_codec(lengths, ROW_SIGMA, use_dark=use_dark)
+    return Form(partial(mmpose.decode_rows, codec, *taken), "peer", stacked, before=fill if use_dark else None)
 
 
 # Names -> what makes the operations of these names, in this order.

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that this file runs by its path too
+
+from benchmarks.markdown import table
 from heatpoint.recipes import Recipe, get_recipe
 from heatpoint.training import evaluate, fit
 
@@ -67,12 +71,6 @@ def spread(values: list[float], digits: int = 2) -> str:
     """Mean ± standard deviation over the seeds."""
     text = f"{mean(values):.{digits}f}"
     return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 5
 
 
 def interleaved(
@@ -19,6 +19,7 @@ def interleaved(
     rounds: int,
     seconds: float = math.inf,
     keep: Callable[[str, Any], None] | None = None,
+    before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of every form in every round, all forms taking turns in one process.
 
@@ -30,6 +31,7 @@ def interleaved(
         rounds: Rounds that count, at least 1.
         seconds: When to stop early.
         keep: Is given the name and the result of each run that counts, after its time is taken.
+        before: Name -> what is called each time before that form's clock starts.
     """
     found: dict[str, list[float]] = {name: [] for name in forms}
     began = time.perf_counter()
@@ -37,6 +39,8 @@ def interleaved(
         if number > LEAST_ROUNDS and time.perf_counter() - began > seconds:
             break
         for name in list(forms)[:: 1 if number % 2 else -1]:
+            if before and name in before:
+                before[name]()
             start = time.perf_counter()
             result = forms[name]()
             taken = time.perf_counter() - start

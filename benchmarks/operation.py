@@ -19,6 +19,16 @@ def as_it_is(result: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a form cannot do without: multiplications, bytes, random numbers drawn beforehand."""
+
+    multiplies: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    uniforms: float = 0.0
+
+
+@dataclass(frozen=True)
 class Form:
     """One way to compute an operation.
 
@@ -27,12 +37,20 @@ class Form:
         source: Who wrote it.
         result: Takes what `run` returned to the units and the shape of our result.
         differs: Why the result is not compared, in a few words; empty if it is.
+        before: Called each time before `run`, outside the time: what a form that writes into its input needs.
     """
 
     run: Callable[[], Any]
     source: Source
     result: Callable[[Any], Tensor] = as_it_is
     differs: str = ""
+    before: Callable[[], object] | None = None
+
+    def once(self) -> Any:
+        """One run with what goes before it."""
+        if self.before is not None:
+            self.before()
+        return self.run()
 
 
 @dataclass(frozen=True)
@@ -59,12 +77,12 @@ class Operation:
 
     def differences(self) -> dict[str, str]:
         """Form -> its largest difference from our result, or why it is not compared."""
-        ours = self.forms[self.ours].result(self.forms[self.ours].run())
+        ours = self.forms[self.ours].result(self.forms[self.ours].once())
         return {name: form.differs or _difference(form, ours) for name, form in self.forms.items() if name != self.ours}
 
 
 def _difference(form: Form, ours: Tensor) -> str:
-    theirs = form.result(form.run())
+    theirs = form.result(form.once())
     if theirs.shape != ours.shape:
         raise RuntimeError(f"results have the shapes {tuple(theirs.shape)} and {tuple(ours.shape)}")
     return f"{float((theirs - ours).abs().max()):.1e}"

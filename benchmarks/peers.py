@@ -6,29 +6,45 @@ name while it is imported. This file needs neither torch nor heatpoint.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-# Option -> what it names, and the files that must be there.
-CHECKOUTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sampling-argmax": (
+Result = TypeVar("Result")
+
+
+class Checkout(NamedTuple):
+    """What a checkout is of, the files that must be there, and the revision that its adapter was tested with."""
+
+    what: str
+    files: tuple[str, ...]
+    revision: str
+
+
+CHECKOUTS: dict[str, Checkout] = {
+    "sampling-argmax": Checkout(
         "the code published with sampling-argmax (Jeff-sjtu/sampling-argmax)",
         tuple(f"sampling_argmax/models/{name}.py" for name in ("simplepose", "simplepose3d", "criterion")),
+        "12c8074",
     ),
-    "h3r": (
+    "h3r": Checkout(
         "the code published with randomized rounding (baoshengyu/H3R)",
         ("torchalign/heatmap_head/transforms/functional.py",),
+        "52a8bde",
     ),
-    "mmpose": (
+    "mmpose": Checkout(
         "MMPose (open-mmlab/mmpose)",
         (
             "mmpose/codecs/msra_heatmap.py",
             "mmpose/codecs/simcc_label.py",
             "mmpose/models/heads/regression_heads/integral_regression_head.py",
         ),
+        "759b39c",
     ),
 }
 
@@ -43,13 +59,46 @@ def check(peer: str, path: str) -> None:
     Raises:
         PeerError: If it does not.
     """
-    what, files = CHECKOUTS[peer]
+    what, files, _ = CHECKOUTS[peer]
     root = Path(path)
     if not root.is_dir():
         raise PeerError(f"--{peer}: {path} is not a folder. Give the root of a checkout of {what}.")
     missing = [name for name in files if not (root / name).is_file()]
     if missing:
         raise PeerError(f"--{peer}: {path} has no {missing[0]}. Give the root of a checkout of {what}.")
+
+
+def revision(path: str) -> str:
+    """The commit of a checkout, with a + where files differ from it; "no checkout" of a folder that is none by itself."""
+    if not (Path(path) / ".git").exists():
+        return "no checkout"
+    command = ["git", "-C", path, "describe", "--always", "--dirty=+", "--exclude", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def guarded(peer: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """A decorator: what a call of a checkout's code raises becomes a `PeerError` that names the revision we tested."""
+
+    def decorated(function: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Result:
+            try:
+                return function(*arguments, **options)
+            except PeerError:
+                raise
+            except Exception as problem:
+                raise PeerError(_told(peer, "its code fails", problem)) from problem
+
+        return call
+
+    return decorated
+
+
+def _told(peer: str, what: str, problem: Exception) -> str:
+    """One line: what happened, and the revision that is known to work."""
+    text = f"--{peer}: {what}: {type(problem).__name__}: {problem}. Tested with revision {CHECKOUTS[peer].revision}."
+    return " ".join(text.split())
 
 
 class Registry:
@@ -92,9 +141,7 @@ def import_file(peer: str, name: str, folders: dict[str, Path], stand_ins: dict[
     try:
         return importlib.import_module(name)
     except Exception as problem:
-        raise PeerError(
-            f"--{peer}: {name} cannot be imported: {type(problem).__name__}: {problem}".replace("\n", " ")
-        ) from problem
+        raise PeerError(_told(peer, f"{name} cannot be imported", problem)) from problem
     finally:
         for key in made:
             kept = before[key]

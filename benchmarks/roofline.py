@@ -1,47 +1,45 @@
-"""What share of the machine's limit a kernel reaches: the limit is measured beside it, in the same rounds.
+"""What a kernel cannot do without, and the machine's rates, which together give the floor of its time.
 
-Four rates are measured: reading (the largest of an array beyond the caches), writing (filling it), fused multiply-adds (a
-product of matrices in float32) and torch's uniform numbers, which it draws on one thread. A kernel cannot be faster than the
-arithmetic it needs, nor than reading its maps once and writing what it returns; a product of matrices needs its random numbers
-before.
+Four rates are measured before and after the rounds of an operation: reading (the largest of an array beyond the caches), writing
+(filling it), fused multiply-adds (a product of matrices in float32) and torch's uniform numbers, which it draws on one thread. A
+kernel cannot be faster than the arithmetic it needs, nor than reading its maps once and writing what it returns; a product of
+matrices needs its random numbers before.
+
+Of the native kernel's arithmetic, multiplications and fused multiply-adds are counted in its source by hand, per number, on the
+path of AVX-512: those are what competes for the units whose rate a product of matrices shows. What else runs there is left out
+(additions, shifts, conversions, exclusive ors, approximate inverses and roots), so that the floor is a floor. A Philox word takes
+as many whole-vector multiplications as a vector of words needs, of which one makes half a vector.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
-
 import torch
 
-from benchmarks import decoders
-from benchmarks.growth import CALLS, Step
+from benchmarks.growth import Step
 from benchmarks.measure import interleaved
-from benchmarks.operation import Size
-from benchmarks.sampling import TASKS, Task, forms_of
+from benchmarks.operation import Size, Work
+from benchmarks.sampling import TASKS, Task
 
-# Multiplications and fused multiply-adds of the native kernel for one number, counted in kernels/native: additions, shifts and
-# conversions run beside them. Philox makes four words by 24 products of half the lanes.
-PHILOX, LOGARITHM = 6.0, 8.0
+# philox.hpp, Philox::rounds: 2 products and 2 in each of 5 more rounds for half a vector of 4 words; 24 for 4 vectors.
+PHILOX = 6.0
+# vectors.hpp, log2_parts: a polynomial of 7 steps, times t.
+LOGARITHM = 8.0
+# sampling_weights.hpp, powered, with inverse_root (4), inverse (2) and base; else a logarithm, 3 to scale and split it,
+# exp2_fraction (6) and base.
 POWER = {2.0: 5.0, 1.0: 3.0, 0.5: 4.0}
-GENERAL_POWER = 10.0
-TRIANGULAR, NORMAL = 5.0, 16.0
-EXPONENTIAL = 9.0
+GENERAL_POWER = LOGARITHM + 10.0
+# sampling_offsets.hpp, displaced with one_less_root; normals for two: logarithm, 1, square_root (4), sine_cosine (11), 2, and
+# centered (1).
+TRIANGULAR, NORMAL = 4.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
+# sampling_offsets.hpp, Offsets::words: words of offsets for a cell, by the number of axes.
+TRIANGULAR_WORDS, NORMAL_WORDS = {1: 0.5, 2: 1.0, 3: 1.5}, {1: 1.0, 2: 2.0, 3: 2.0}
+# sampling_offsets.hpp, displace: a position and its sum, for each axis.
+DISPLACED = 2.0
+# sampling_released.hpp, add_marginal_gradients; its axes are much shorter than the map.
+RELEASED = 1.0
 TEMPERATURES = (2.0, 0.7)
 KERNELS = ("coco-30", "human36m-10", "oct-10", "points-30")
-FORMS = ("native", "native, released formula", "gemm, noise per image")
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a kernel cannot do without."""
-
-    multiplies: float = 0.0
-    read: float = 0.0
-    written: float = 0.0
-    uniforms: float = 0.0
+PROBES = 3
 
 
 def native_work(task: Task, temperature: float, *, released: bool) -> Work:
@@ -49,10 +47,11 @@ def native_work(task: Task, temperature: float, *, released: bool) -> Work:
     ndim = 3 if task.is_cloud else len(task.cells)
     each = PHILOX + LOGARITHM + POWER.get(temperature, GENERAL_POWER)
     if released:
-        each += 2
+        each += RELEASED
     else:
-        streams = (4 if ndim > 2 else 2) if task.is_cloud else (2 if ndim > 2 else 1)
-        each += streams * PHILOX + ndim * ((NORMAL if task.is_cloud else TRIANGULAR) + 2) + ndim + 1
+        words, offset = (NORMAL_WORDS, NORMAL) if task.is_cloud else (TRIANGULAR_WORDS, TRIANGULAR)
+        # sampling_gradient.hpp, add_gradients: a slope of every axis, times the weight.
+        each += words[ndim] * PHILOX + ndim * (offset + DISPLACED) + ndim + 1
     maps = 4.0 * task.elements() / task.samples
     return Work(multiplies=each * task.elements(), read=maps, written=maps)
 
@@ -71,74 +70,42 @@ def product_work(task: Task) -> Work:
 
 def readout_work(name: str, num_bytes: float) -> Work:
     """Of what works on maps: one reading, or one writing; a gradient is written once."""
-    exponentials = EXPONENTIAL * num_bytes / 4
     if name == "gaussian_map":
         return Work(written=num_bytes)
-    if name == "soft_argmax":
-        return Work(multiplies=exponentials, read=num_bytes)
-    if "gradient" in name:
-        return Work(multiplies=2 * exponentials, read=num_bytes, written=num_bytes)
-    return Work(read=num_bytes)
+    return Work(read=num_bytes, written=num_bytes if "gradient" in name else 0.0)
 
 
-def names() -> list[str]:
-    """`roofline NAME` of every kernel."""
-    sampled = [
-        f"roofline sampling {task} {tau:g}, {form}" for task in KERNELS for tau in TEMPERATURES for form in FORMS
-    ]
-    return sampled + [f"roofline {name}" for name in CALLS]
+def work_of(operation: str, form: str, num_bytes: float, size: Size) -> Work | None:
+    """What a form of ours cannot do without; None where nothing is counted."""
+    if not operation.startswith("sampling "):
+        return readout_work(operation, num_bytes) if form == "heatpoint" else None
+    _, key, temperature = operation.split(" ")
+    tau = float(temperature)
+    if key not in KERNELS or tau not in TEMPERATURES:
+        return None
+    task = TASKS[key].shrunk(size)
+    if form == "gemm, noise per image":
+        return product_work(task)
+    released = form == "native, released formula"
+    return native_work(task, tau, released=released) if released or form == "native" else None
 
 
-def _kernels(wanted: list[str], size: Size) -> Iterator[tuple[str, Step, Work]]:
-    for key in KERNELS:
-        task = TASKS[key].shrunk(size)
-        for tau in TEMPERATURES:
-            for form in FORMS:
-                name = f"sampling {key} {tau:g}, {form}"
-                made = forms_of(task, tau, {})[0].get(form) if f"roofline {name}" in wanted else None
-                if made is not None:
-                    work = product_work(task) if "gemm" in form else native_work(task, tau, released="released" in form)
-                    yield name, made.run, work
-    given = decoders.Maps.of(size)
-    if any(f"roofline {name}" in wanted for name in CALLS):
-        maps, points = given.peaked(given.square, given.number)
-        for name, call in CALLS.items():
-            if f"roofline {name}" in wanted:
-                yield name, partial(call, maps, given.square, points), readout_work(name, maps.nbytes)
+class Rates:
+    """Arrays to measure the rates on, made once."""
 
-
-def _probes(size: Size) -> tuple[dict[str, Step], dict[str, float]]:
-    """What measures each rate, and how much of it that is."""
-    number, side = (2**25, 1024) if size == "full" else (2**16, 64)
-    values, matrix = torch.ones(number), torch.rand(side, side)
-    uniforms = torch.empty(2**20 if size == "full" else 2**12)
-    steps: dict[str, Step] = {
-        "multiplies": lambda: matrix @ matrix,
-        "read": lambda: values.amax(),
-        "written": lambda: values.fill_(1.0),
-        "uniforms": lambda: uniforms.uniform_(),
-    }
-    amounts = {"multiplies": side**3, "read": values.nbytes, "written": values.nbytes, "uniforms": uniforms.numel()}
-    return steps, {name: float(amount) for name, amount in amounts.items()}
-
-
-def shares(wanted: list[str], size: Size, rounds: int) -> Iterator[dict[str, Any]]:
-    """One record for each kernel: its time, the floor, what the floor is made of, the share of the limit reached."""
-    probes, amounts = _probes(size)
-    for name, step, work in _kernels(wanted, size):
-        found = interleaved({"kernel": step, **probes}, rounds=rounds, seconds=10)
-        rates = {key: amount / statistics.median(found[key]) for key, amount in amounts.items()}
-        seconds = statistics.median(found["kernel"])
-        arithmetic, uniforms = work.multiplies / rates["multiplies"], work.uniforms / rates["uniforms"]
-        memory = work.read / rates["read"] + work.written / rates["written"]
-        parts = {"arithmetic": arithmetic, "memory": memory, "random numbers": uniforms}
-        floor = max(arithmetic, memory) + uniforms
-        yield {
-            "kind": "roofline",
-            "operation": name,
-            "seconds": seconds,
-            "floor": floor,
-            "bound": max(parts, key=lambda part: parts[part]),
-            "share": floor / seconds,
-            "rates": rates,
+    def __init__(self, size: Size) -> None:
+        number, side = (2**25, 1024) if size == "full" else (2**16, 64)
+        values, matrix = torch.ones(number), torch.rand(side, side)
+        uniforms = torch.empty(2**20 if size == "full" else 2**12)
+        # Rate -> what measures it, and how much of it that is.
+        self.probes: dict[str, tuple[Step, float]] = {
+            "multiplies": (lambda: matrix @ matrix, float(side**3)),
+            "read": (values.amax, float(values.nbytes)),
+            "written": (lambda: values.fill_(1.0), float(values.nbytes)),
+            "uniforms": (uniforms.uniform_, float(uniforms.numel())),
         }
+
+    def measure(self) -> dict[str, list[float]]:
+        """Rate -> its values in a few rounds."""
+        found = interleaved({name: step for name, (step, _) in self.probes.items()}, rounds=PROBES)
+        return {name: [self.probes[name][1] / seconds for seconds in values] for name, values in found.items()}

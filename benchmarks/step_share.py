@@ -1,6 +1,7 @@
 """Which share of a training step of the small network is the localizer's, under each form and sharing of draws.
 
     OMP_NUM_THREADS=1 python benchmarks/step_share.py
+    python -m benchmarks --only step
     OMP_NUM_THREADS=1 python benchmarks/step_share.py --samples 10 --forms auto torch --progress 0 0.5 1
 
 A step is that of training, without its data: forward, the task's loss, backward and Adam on a fixed batch at 64 pixels, here
@@ -15,14 +16,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from faces300w_small import table
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that this file runs by its path too
+
+from benchmarks.measure import interleaved
+from benchmarks.surroundings import PARTS, step
 from heatpoint import kernels
 from heatpoint.localizers import make_localizer
 from heatpoint.recipes import get_recipe
@@ -31,9 +36,11 @@ from heatpoint.training.tasks import task_of
 from heatpoint.training.weights import build_model
 
 Part = Callable[[], object]
-PARTS = ("step", "localizer", "network")
 # Recipe -> its points.
 RECIPES = {"synthetic-sampling_argmax": 18, "faces300w-sampling_argmax-small": 68}
+NOISES = ("independent", "image", "batch")
+SAMPLES, PROGRESS = 30, 0.5
+Setting = tuple[str, str, float, str]
 
 
 def parts_of(name: str, samples: int, noise: str, progress: float) -> dict[str, Part]:
@@ -55,7 +62,7 @@ def parts_of(name: str, samples: int, noise: str, progress: float) -> dict[str, 
     slopes = torch.randn_like(logits)
     nothing, given = torch.nn.Identity(), batch._replace(images=logits)
 
-    def step() -> None:
+    def whole() -> None:
         optimizer.zero_grad()
         task.loss(model, localizer, batch, recipe, progress=progress, generator=generator).backward()
         optimizer.step()
@@ -69,50 +76,43 @@ def parts_of(name: str, samples: int, noise: str, progress: float) -> dict[str, 
         model(images).backward(slopes)
         optimizer.step()
 
-    return dict(zip(PARTS, (step, localizer_alone, network_alone), strict=True))
+    return dict(zip(PARTS, (whole, localizer_alone, network_alone), strict=True))
 
 
-def measure(parts: dict[str, Part], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every part, one of each per round, after two rounds that do not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for number in range(rounds + 2):
-        for name, part in parts.items():
-            began = time.perf_counter()
-            part()
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
+def shares(settings: Iterable[Setting], samples: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """One record for each setting: recipe, noise, progress, form."""
+    for recipe, noise, progress, form in settings:
+        with kernels.use(form):
+            seconds = interleaved(parts_of(recipe, samples, noise, progress), rounds=rounds)
+        setting = {"recipe": recipe, "noise": noise, "progress": progress, "form": form}
+        yield {"kind": "step", "operation": f"{recipe}, {noise}", **setting, "seconds": seconds}
 
 
-def quartiles(values: list[float], digits: int) -> list[str]:
-    """Median, and the middle half."""
-    quarter = statistics.quantiles(values, n=4)
-    return [f"{quarter[1]:.{digits}f}", f"{quarter[0]:.{digits}f} to {quarter[2]:.{digits}f}"]
+def names() -> list[str]:
+    """`step RECIPE, NOISE` of every recipe and sharing of draws."""
+    return [f"step {recipe}, {noise}" for recipe in RECIPES for noise in NOISES]
+
+
+def records(wanted: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """One record for each of these names."""
+    pairs = (name.removeprefix("step ").split(", ") for name in wanted)
+    return shares([(recipe, noise, PROGRESS, "auto") for recipe, noise in pairs], SAMPLES, rounds)
 
 
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
-    parser.add_argument("--samples", type=int, default=30)
+    parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--progress", type=float, nargs="+", default=[0.5], help="share of the training that is done")
-    parser.add_argument("--noise", nargs="+", default=["independent", "image", "batch"])
+    parser.add_argument(
+        "--progress", type=float, nargs="+", default=[PROGRESS], help="share of the training that is done"
+    )
+    parser.add_argument("--noise", nargs="+", default=list(NOISES))
     parser.add_argument("--forms", nargs="+", default=["auto"])
-    arguments = parser.parse_args()
-    lines = []
-    settings = itertools.product(arguments.recipes, arguments.noise, arguments.progress, arguments.forms)
-    for recipe, noise, progress, form in settings:
-        parts = parts_of(recipe, arguments.samples, noise, progress)
-        with kernels.use(form):
-            seconds = measure(parts, arguments.rounds)
-        milliseconds = [f"{1000 * statistics.median(seconds[name]):.1f}" for name in PARTS]
-        paired = list(zip(*(seconds[name] for name in PARTS), strict=True))
-        share = quartiles([100 * localizer / step for step, localizer, _ in paired], 1)
-        rest = quartiles([100 * (1 - network / step) for step, _, network in paired], 1)
-        lines.append([recipe, noise, form, f"{progress:g}", *milliseconds, *share, *rest])
-    head = ["recipe", "noise", "form", "progress", *(f"{name}, ms" for name in PARTS), "share %", "middle half"]
-    print(table([*head, "by difference %", "middle half"], lines))
+    given = parser.parse_args()
+    settings = itertools.product(given.recipes, given.noise, given.progress, given.forms)
+    print(step([record | {"allocations": "as set"} for record in shares(settings, given.samples, given.rounds)]))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,17 @@ output.
 from __future__ import annotations
 
 import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from faces300w_small import ROWS, recipe_of, table
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that this file runs by its path too
+
+from benchmarks.faces300w_small import ROWS, recipe_of
+from benchmarks.markdown import middle_half, table
+from benchmarks.measure import interleaved, ratio
 from heatpoint.localizers import make_localizer
 from heatpoint.training.weights import build_model
 
@@ -41,21 +46,11 @@ def step_of(row: str) -> Callable[[], None]:
 
 def main() -> None:
     """Runs the command."""
-    steps = {row: step_of(row) for row in ROWS}
-    seconds: dict[str, list[float]] = {row: [] for row in ROWS}
-    for number in range(ROUNDS + 2):
-        for row, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if number >= 2:
-                seconds[row].append(time.perf_counter() - began)
-    base = seconds["soft_argmax"]
+    seconds = interleaved({row: step_of(row) for row in ROWS}, rounds=ROUNDS)
     lines = []
     for row, values in seconds.items():
-        ratios = sorted(value / one for value, one in zip(values, base, strict=True))
-        quarter = statistics.quantiles(ratios, n=4)
-        milliseconds = f"{1000 * statistics.median(values):.0f}"
-        lines.append([row, milliseconds, f"{quarter[1]:.2f}", f"{quarter[0]:.2f} to {quarter[2]:.2f}"])
+        spread = ratio(values, seconds["soft_argmax"])
+        lines.append([row, f"{1000 * statistics.median(values):.0f}", *middle_half(spread, 2)])
     print(table(["training", "ms / step, median", "ratio to soft_argmax, median", "middle half"], lines))
 
 

@@ -1,19 +1,21 @@
-"""Records as Markdown tables, and the page that holds them between markers."""
+"""Records as Markdown tables, by section."""
 
 from __future__ import annotations
 
-import re
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.measure import Spread, ratio
+from benchmarks import surroundings
+from benchmarks.markdown import factor, milliseconds, table, times
+from benchmarks.measure import ratio
+from benchmarks.required import required
 
 Record = dict[str, Any]
-REFERENCES = ("published", "plain")
-SLOWER = "**slower**"
+REFERENCES = ("published", "published functions, put together by us", "plain")
+NOISE = "within noise"
 TITLES = {
     "machine": "Machine",
+    "required": "Required and reached",
     "sampling": "Sampling-argmax, loss and gradient",
     "readouts": "Readouts",
     "losses": "Targets and losses",
@@ -21,56 +23,26 @@ TITLES = {
     "memory": "Peak memory beyond the maps, in multiples of them",
     "growth": "Exponents of our time",
     "roofline": "Share of the machine's limit",
+    "pipeline": "The data pipeline",
+    "step": "The localizer in a training step",
 }
 STAND_IN = "The published code was not given (`--sampling-argmax PATH`): the plain form stands in for it."
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def number(value: float) -> str:
-    """Three digits, more only before the point.
-
-    >>> [number(value) for value in (0.01234, 1.234, 12.34, 1234.5)]
-    ['0.0123', '1.23', '12.3', '1234']
-    """
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def factor(value: float) -> str:
-    """Two digits after the point, one from 10 on.
-
-    >>> [factor(value) for value in (0.996, 12.34)]
-    ['1.00', '12.3']
-    """
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
-
-
-def times(spread: Spread, *, is_ours: bool = True) -> str:
-    """A ratio with its middle half, marked where we are compared and even the upper quartile is below 1."""
-    text = f"{factor(spread.middle)} ({factor(spread.low)} to {factor(spread.high)})"
-    return f"{text} {SLOWER}" if is_ours and spread.high < 1 else text
-
-
-def milliseconds(seconds: Sequence[float]) -> str:
-    """The median."""
-    return number(1000 * statistics.median(seconds))
-
-
 def sections(records: Sequence[Record]) -> dict[str, str]:
     """Name -> Markdown, of every section that has records."""
-    found = {"machine": _machines([record for record in records if record["kind"] == "machine"])}
-    parts = {
+    found = {"machine": surroundings.machines([record for record in records if record["kind"] == "machine"])}
+    parts: dict[str, Callable[[Sequence[Record]], str]] = {
+        "required": required,
         "sampling": _sampling,
         "readouts": lambda given: _compared(given, "readouts"),
         "losses": lambda given: _compared(given, "losses"),
         "slower": _slower,
         "memory": _memory,
-        "growth": _growth,
-        "roofline": _roofline,
+        "growth": surroundings.growth,
+        "roofline": surroundings.roofline,
+        "pipeline": surroundings.pipeline,
+        "step": surroundings.step,
     }
     threads = sorted({record["threads"] for record in records if "threads" in record and record["kind"] != "machine"})
     for name, make in parts.items():
@@ -81,19 +53,6 @@ def sections(records: Sequence[Record]) -> dict[str, str]:
         if texts:
             found[name] = "\n\n".join(texts)
     return {name: text for name, text in found.items() if text}
-
-
-def _machines(machines: Sequence[Record]) -> str:
-    lines = []
-    for found in machines:
-        packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-        line = (
-            f"{found['processor']}, {found['cores']} cores, {found['instructions']}; torch {found['torch']}, Python "
-            f"{found['python']}, {packages or 'neither kornia nor dsntnn'}; commit {found['commit']}; `{found['command']}`"
-        )
-        if line not in lines:
-            lines.append(line)
-    return "\n\n".join(lines)
 
 
 def _timed(records: Sequence[Record], section: str, allocations: str) -> dict[str, Record]:
@@ -113,19 +72,20 @@ def _sampling(records: Sequence[Record]) -> str:
         split = {tuple(name.split(" ")[1:]): record for name, record in found.items()}
         tasks = list(dict.fromkeys(task for task, _ in split))
         temperatures = list(dict.fromkeys(tau for _, tau in split))
-        has_peer = any("published" in record["forms"] for record in found.values())
+        has_peer = any(form["source"] == "peer" for record in found.values() for form in record["forms"].values())
         rows = []
         for task in tasks:
             given = [split.get((task, tau)) for tau in temperatures]
             for form in next(record["forms"] for record in given if record):
                 loss = next(record["forms"][form]["agreement"] for record in given if record)
-                rows.append([task, form, *(_sampled_cell(record, form) for record in given), loss])
+                cells = [_sampled_cell(record, form) for record in given]
+                rows.append([task, form, *cells, _rounds(*given), loss])
         heads = [f"τ = {tau}" for tau in temperatures]
         intro = "" if has_peer else f" {STAND_IN}"
         base = "published code's" if has_peer else "plain form's"
         texts.append(
             f"Allocations {allocations}: milliseconds, and the {base} time over it.{intro}\n\n"
-            + table(["maps", "form", *heads, f"mean loss at τ = {temperatures[0]}"], rows)
+            + table(["maps", "form", *heads, "rounds", f"mean loss at τ = {temperatures[0]}"], rows)
         )
     return "\n\n".join(texts)
 
@@ -158,12 +118,18 @@ def _compared(records: Sequence[Record], section: str) -> str:
                     milliseconds(mine["seconds"]),
                     times(ratio(theirs["seconds"], mine["seconds"])),
                     _ratio_in(again, ours, other),
+                    _rounds(record, again),
                     theirs["agreement"],
                 ]
             )
     allocations = "retained" if retained else "default"
     heads = ["operation", "against", "theirs, ms", "ours, ms", f"ratio, {allocations} allocations"]
-    return table([*heads, "ratio, default allocations", "largest difference"], rows) if rows else ""
+    return table([*heads, "ratio, default allocations", "rounds", "largest difference"], rows) if rows else ""
+
+
+def _rounds(*records: Record | None) -> str:
+    """How many rounds each of the records has."""
+    return ", ".join(str(len(next(iter(r["forms"].values()))["seconds"])) for r in records if r is not None)
 
 
 def _ratio_in(record: Record | None, ours: str, other: str) -> str:
@@ -173,25 +139,27 @@ def _ratio_in(record: Record | None, ours: str, other: str) -> str:
 
 
 def _slower(records: Sequence[Record]) -> str:
-    """Where somebody else's form is faster than ours, worst first."""
-    found = []
+    """Every pair in which a form beat one of ours, the worst first: somebody else's, or our torch form the one that is chosen."""
     measured = [record for record in records if record["kind"] == "times"]
+    found = []
     for record in measured:
-        forms = record["forms"]
-        mine = [name for name, form in forms.items() if form["source"] == "ours" and name != "torch form"]
-        for other in (name for name, form in forms.items() if form["source"] != "ours"):
-            for ours in mine:
-                spread = ratio(forms[other]["seconds"], forms[ours]["seconds"])
-                if spread.high < 1:
-                    found.append(
-                        (spread.middle, [record["operation"], ours, other, record["allocations"], times(spread)])
-                    )
-    if not measured:
-        return ""
+        for ours, other in _rivals(record["forms"]):
+            spread = ratio(record["forms"][other]["seconds"], record["forms"][ours]["seconds"])
+            if spread.middle < 1:
+                text = times(spread) if spread.high < 1 else f"{times(spread)} {NOISE}"
+                found.append((spread.middle, [record["operation"], ours, other, record["allocations"], text]))
     rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
-    return (
-        table(["operation", "ours", "faster", "allocations", "ratio"], rows) if rows else "Nothing that was measured."
-    )
+    if rows:
+        return table(["operation", "ours", "faster", "allocations", "ratio"], rows)
+    return "Nothing that was measured." if measured else ""
+
+
+def _rivals(forms: Record) -> list[tuple[str, str]]:
+    """Pairs (ours, another form)."""
+    mine = [name for name, form in forms.items() if form["source"] == "ours"]
+    others = [name for name in forms if name not in mine]
+    by_torch = [(mine[0], name) for name in mine[1:] if name.endswith("torch form")]
+    return by_torch + [(ours, other) for ours in mine for other in others]
 
 
 def _memory(records: Sequence[Record]) -> str:
@@ -206,61 +174,6 @@ def _memory(records: Sequence[Record]) -> str:
     return table(["operation", "form", *(f"{kind} allocations" for kind in kinds)], rows) if rows else ""
 
 
-def _growth(records: Sequence[Record]) -> str:
-    found: dict[str, dict[str, Record]] = {}
-    for record in records:
-        if record["kind"] == "growth":
-            found.setdefault(record["operation"], {})[record["quantity"]] = record
-    quantities = [q for q in ("samples", "cells", "maps", "dimensions") if any(q in row for row in found.values())]
-    rows = [[name, *(_exponent(row.get(quantity)) for quantity in quantities)] for name, row in found.items()]
-    return table(["operation", *quantities], rows) if rows else ""
-
-
-def _exponent(record: Record | None) -> str:
-    if record is None:
-        return ""
-    return f"{record['exponent']:.2f} ({len(record['sizes'])} sizes, {record['sizes'][0]} to {record['sizes'][-1]})"
-
-
-def _roofline(records: Sequence[Record]) -> str:
-    found = [record for record in records if record["kind"] == "roofline"]
-    if not found:
-        return ""
-    rates = {key: statistics.median(record["rates"][key] for record in found) for key in found[0]["rates"]}
-    rows = [
-        [
-            record["operation"],
-            number(1000 * record["seconds"]),
-            number(1000 * record["floor"]),
-            record["bound"],
-            f"{100 * record['share']:.0f} %",
-        ]
-        for record in found
-    ]
-    limits = (
-        f"Measured limits: {number(rates['multiplies'] / 1e9)} G multiply-adds/s, reading {number(rates['read'] / 1e9)} GB/s, "
-        f"writing {number(rates['written'] / 1e9)} GB/s, {number(rates['uniforms'] / 1e6)} M uniform numbers/s."
-    )
-    return f"{limits}\n\n{table(['kernel', 'ms', 'floor, ms', 'most of it', 'share reached'], rows)}"
-
-
 def document(found: dict[str, str]) -> str:
     """All sections under their titles."""
     return "\n\n".join(f"## {TITLES[name]}\n\n{text}" for name, text in found.items()) + "\n"
-
-
-def written(page: str, found: dict[str, str]) -> str:
-    """A page with each section's text between its markers, `<!-- NAME -->` and `<!-- end of NAME -->`; others stay.
-
-    Raises:
-        ValueError: If the page lacks a section's markers.
-    """
-    for name, text in found.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", flags=re.DOTALL)
-        # As parts, so that no character of the text means anything.
-        parts = pattern.split(page)
-        count = len(parts) // 3
-        page = "".join([*parts[:2], f"{text}\n", *parts[2:]])
-        if count != 1:
-            raise ValueError(f"the page must hold <!-- {name} --> and <!-- end of {name} --> once, found {count}")
-    return page

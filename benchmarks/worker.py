@@ -13,11 +13,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
-from benchmarks.peers import PeerError
+from benchmarks.peers import PeerError, revision
 
 Record = dict[str, Any]
+SECTIONS = ("sampling", "readouts", "losses", "memory", "growth", "pipeline", "step")
+# Those that need what training needs.
+TRAINING = ("pipeline", "step")
 # Seconds after which no further round of an operation is begun.
 PATIENCE = 15.0
 # With the default allocations the slow forms take several times longer: two temperatures say enough there.
@@ -32,23 +36,36 @@ PEAKS = (
 
 def names(section: str, allocations: str) -> list[str]:
     """Names of what a section can measure; none that would say the same with other allocations."""
-    from benchmarks import growth, roofline, suite
+    from benchmarks import growth, suite
 
     if section == "all":
-        return [name for each in (*suite.SECTIONS, "memory", "growth", "roofline") for name in names(each, allocations)]
+        return [name for each in SECTIONS for name in names(each, allocations)]
     if section == "memory":
         return [f"memory {name}" for name in PEAKS]
-    if section in ("growth", "roofline"):
-        module = growth if section == "growth" else roofline
-        return module.names() if allocations == "retained" else []
+    if section in TRAINING:
+        return _training_names(section, allocations)
+    if section == "growth":
+        return growth.names() if allocations == "retained" else []
     if section == "sampling" and allocations == "default":
         return suite.sampling_names(DEFAULT_TEMPERATURES)
     return suite.names(section)
 
 
+def _training_names(section: str, allocations: str) -> list[str]:
+    """Names of what needs `heatpoint[train]`; none where that is not installed, which is said."""
+    try:
+        from benchmarks import data_pipeline, step_share
+    except ModuleNotFoundError as problem:
+        print(f"benchmarks: {section} is left out: {problem}", file=sys.stderr)
+        return []
+    if section == "step":
+        return step_share.names()
+    return data_pipeline.names() if allocations == "retained" else []
+
+
 def records(task: Record) -> Iterator[Record]:
     """Measures what a task names: {"section", "allocations", "only", "size", "peers", "rounds"}."""
-    from benchmarks import growth, roofline
+    from benchmarks import growth
 
     section = task["section"]
     if section == "peak":
@@ -62,17 +79,25 @@ def records(task: Record) -> Iterator[Record]:
         yield from peaks(wanted, task)
     elif section == "growth":
         yield from growth.fits(wanted, task["size"], task["rounds"])
-    elif section == "roofline":
-        yield from roofline.shares(wanted, task["size"], task["rounds"])
-    else:
+    elif section == "pipeline" and wanted:
+        from benchmarks import data_pipeline
+
+        yield from data_pipeline.records(wanted, task["size"], task["rounds"])
+    elif section == "step" and wanted:
+        from benchmarks import step_share
+
+        yield from step_share.records(wanted, task["rounds"])
+    elif section not in TRAINING:
         yield from times(wanted, task)
 
 
 def times(wanted: list[str], task: Record) -> Iterator[Record]:
-    """One record for each operation: the seconds of every round of every form, and how far results lie apart."""
+    """One record for each operation: seconds of every round of every form, how far results lie apart, the machine's rates."""
     from benchmarks.measure import interleaved
+    from benchmarks.roofline import Rates, work_of
     from benchmarks.suite import build
 
+    rates = Rates(task["size"])
     for operation in build(wanted, task["size"], task["peers"]):
         means: dict[str, list[float]] = {name: [] for name in operation.forms}
         keep: Callable[[str, Any], None] | None = None
@@ -83,7 +108,11 @@ def times(wanted: list[str], task: Record) -> Iterator[Record]:
 
         apart = {} if operation.is_sampled else operation.differences()
         runs = {name: form.run for name, form in operation.forms.items()}
-        found = interleaved(runs, rounds=task["rounds"], seconds=PATIENCE, keep=keep)
+        first = {name: form.before for name, form in operation.forms.items() if form.before}
+        around = rates.measure()
+        found = interleaved(runs, rounds=task["rounds"], seconds=PATIENCE, keep=keep, before=first)
+        for name, values in rates.measure().items():
+            around[name] += values
         if operation.is_sampled:
             apart = {name: _mean(values) for name, values in means.items()}
         yield {
@@ -91,11 +120,21 @@ def times(wanted: list[str], task: Record) -> Iterator[Record]:
             "section": task["section"],
             "operation": operation.name,
             "size": operation.size,
+            "rates": {name: statistics.median(values) for name, values in around.items()},
             "forms": {
-                name: {"source": form.source, "seconds": found[name], "agreement": apart.get(name, "")}
+                name: {
+                    "source": form.source,
+                    "seconds": found[name],
+                    "agreement": apart.get(name, ""),
+                    "work": _work(work_of(operation.name, name, operation.num_bytes, task["size"])),
+                }
                 for name, form in operation.forms.items()
             },
         }
+
+
+def _work(work: Any) -> Record | None:
+    return None if work is None else asdict(work)
 
 
 def _mean(values: list[float]) -> str:
@@ -125,8 +164,11 @@ def peak(task: Record) -> Record:
 
     key, form = task["operation"], task["form"]
     for operation in build([key], "few", task["peers"]):
-        operation.forms[form].run()  # What libraries set up once is not the step's.
+        operation.forms[form].once()  # What libraries set up once is not the step's.
     (operation,) = build([key], task["size"], task["peers"])
+    before = operation.forms[form].before
+    if before is not None:
+        before()
     beyond = peak_beyond(operation.forms[form].run)
     return {"size": operation.size, "multiple": beyond / operation.num_bytes}
 
@@ -151,7 +193,8 @@ def main(given: str) -> int:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     if task.get("wants_machine"):
-        print(json.dumps({"kind": "machine", **machine(), "packages": installed()}), flush=True)
+        checkouts = {peer: revision(path) for peer, path in task["peers"].items()}
+        print(json.dumps({"kind": "machine", **machine(), "packages": installed(), "checkouts": checkouts}), flush=True)
     try:
         for record in records(task):
             print(json.dumps(record), flush=True)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 
 from heatpoint.kernels import available
-from pages import ROOT, code_blocks, page, run_sessions
-
-SECTIONS = ("machine", "sampling", "readouts", "losses", "slower", "memory", "growth", "roofline")
-
-
-def part(name: str) -> ModuleType:
-    """A module of the folder, which belongs to the checkout and is not installed."""
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
-    return importlib.import_module(f"benchmarks.{name}")
+from measured import part
+from pages import ROOT
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,18 +31,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_measures_and_writes_what_it_found(tmp_path: Path) -> None:
     target, records = tmp_path / "page.md", tmp_path / "records.json"
-    target.write_text(
-        "before\n<!-- machine -->\nold\n<!-- end of machine -->\n<!-- sampling -->\n<!-- end of sampling -->\n"
-    )
-    with target.open("a") as file:
-        file.write("<!-- slower -->\n<!-- end of slower -->\nafter\n")
+    names = ("sampling", "slower", "roofline")
+    places = "".join(f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in names)
+    target.write_text(f"before\n<!-- machine -->\nold\n<!-- end of machine -->\n{places}after\n")
     options = ["--quick", "--threads", "1", "--allocations", "retained", "--only", "sampling oct-10 0.7"]
     done = command(*options, "--write", str(target), "--json", str(records))
     assert done.returncode == 0, done.stderr
     text = target.read_text()
     assert text.startswith("before\n<!-- machine -->\n")
     assert "old" not in text
-    assert text.endswith("<!-- end of slower -->\nafter\n")
+    assert text.endswith("<!-- end of roofline -->\nafter\n")
     assert "the plain form stands in for it" in text
     assert re.search(r"\| oct-10 \| torch form \| [\d.]+ ms, [\d.]+ \([\d.]+ to [\d.]+\)", text)
     machine, found = json.loads(records.read_text())
@@ -61,6 +48,9 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path: Path) -> None:
     assert machine["command"].endswith("--quick --only 'sampling oct-10 0.7'")
     assert found["allocations"] == "retained"
     assert {len(form["seconds"]) for form in found["forms"].values()} == {3}
+    # The share of the limit is of the same rounds.
+    (cell,) = re.findall(r"\| oct-10 \| gemm, noise per image \| ([\d.]+) ms", text)
+    assert re.search(rf"\| sampling oct-10 0.7, gemm, noise per image \| {cell} \|", text)
     # Rendered again from the records, it is the same page.
     again = command("--from", str(records), "--write", str(target))
     assert again.returncode == 0, again.stderr
@@ -81,6 +71,7 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path: Path) -> None:
             "(open-mmlab/mmpose).\n",
         ),
         (("--threads", "0"), "benchmarks: --threads: give numbers of at least 1, got 0.\n"),
+        (("--rounds", "0"), "benchmarks: --rounds: give at least 1, got 0.\n"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -98,6 +89,15 @@ def test_a_wrong_path_ends_the_command_with_status_2() -> None:
 def test_a_name_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert part("command").main(["--only", "nothing"]) == 2
     assert capsys.readouterr().err == "benchmarks: --only: no name contains nothing. --list shows all names.\n"
+
+
+def test_what_is_measured_is_what_the_list_shows() -> None:
+    asked, only = part("command"), ["top_k", "step faces300w", "coco-1 2"]
+    names = asked._names([])
+    assert {name.split(" ")[0] for name in names} == set(asked.SECTIONS)
+    shown = [name for name in names if any(text in name for text in only)]
+    assert asked._sections_of(only) == list(dict.fromkeys(name.split(" ")[0] for name in shown))
+    assert asked._sections_of(only) == ["sampling", "readouts", "growth", "step"]
 
 
 def peer_folder(root: Path, body: str) -> dict[str, str]:
@@ -139,9 +139,45 @@ def test_a_checkout_is_imported_by_its_path(tmp_path: Path) -> None:
     sys.modules.pop("published_rounding.functional")
     sys.modules.pop("published_rounding")
     broken = peer_folder(tmp_path / "wrong", "import no_such_package\n")
-    rule = "--h3r: published_rounding.functional cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"
+    rule = (
+        "^--h3r: published_rounding.functional cannot be imported: ModuleNotFoundError: No module named 'no_such_package'. "
+        "Tested with revision 52a8bde.$"
+    )
     with pytest.raises(part("peers").PeerError, match=rule):
         list(part("suite").build(["readouts top_k 9"], "quick", broken))
+
+
+def test_a_checkout_whose_code_fails_is_told_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = peer_folder(tmp_path, "def heatmap2coord(maps, k):\n    raise ValueError('two\\nlines')\n")["h3r"]
+    options = ["--quick", "--threads", "1", "--allocations", "retained", "--only", "readouts top_k 9"]
+    assert part("command").main([*options, "--h3r", root]) == 2
+    said = "benchmarks: --h3r: its code fails: ValueError: two lines. Tested with revision 52a8bde.\n"
+    assert capfd.readouterr().err == said
+
+
+def test_a_checkout_is_told_by_its_commit_only_if_it_is_one(tmp_path: Path) -> None:
+    revision = part("peers").revision
+    assert revision(str(tmp_path)) == "no checkout"
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert revision(str(tmp_path)) == "unknown"
+    identity = ["-c", "user.name=a", "-c", "user.email=a"]
+    subprocess.run(["git", "-C", tmp_path, *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    assert re.fullmatch("[0-9a-f]{7,}", revision(str(tmp_path)))
+
+
+def test_what_writes_into_its_input_is_given_it_afresh() -> None:
+    measure, operation = part("measure"), part("operation")
+    number = torch.zeros(())
+    form = operation.Form(lambda: float(number.add_(1)), "peer", before=number.zero_)
+    seen: list[float] = []
+    measure.interleaved(
+        {"form": form.run},
+        rounds=4,
+        keep=lambda name, result: seen.append(result),
+        before={"form": form.before},
+    )
+    assert seen == [1.0] * 4
+    assert form.once() == form.once() == 1
 
 
 def test_every_form_of_sampling_has_the_same_mean_loss() -> None:
@@ -159,70 +195,14 @@ def test_every_form_of_sampling_has_the_same_mean_loss() -> None:
         assert max(means.values()) - min(means.values()) < 0.04, (key, means)
 
 
-def test_growth_is_fitted_over_four_sizes() -> None:
-    growth, measure = part("growth"), part("measure")
-    assert measure.exponent([10, 20, 40, 80], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2.0)
-    found = list(growth.fits(["growth sampling, torch form", "growth argmax"], "quick", 1))
-    # A grid has one, two or three dimensions.
-    expected = {"samples": 4, "cells": 4, "maps": 5, "dimensions": 3}
-    assert {record["quantity"]: len(record["sizes"]) for record in found[:4]} == expected
-    assert {(record["operation"], record["quantity"]) for record in found[4:]} == {
-        ("argmax", "cells"),
-        ("argmax", "maps"),
-    }
-    for record in found:
-        assert len(record["seconds"]) == len(record["sizes"])
-    for quantities in (growth.sampled("full"), growth.readouts("full")):
-        assert all(len(sizes) >= 4 for quantity, sizes in quantities.items() if quantity != "dimensions")
-
-
-def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
-    roofline = part("roofline")
-    names = [name for name in roofline.names() if "coco-30 2, gemm" in name or name == "roofline argmax"]
-    sampled, argmax = roofline.shares(names, "quick", 1)
-    assert sampled["operation"] == "sampling coco-30 2, gemm, noise per image"
-    task = part("sampling").TASKS["coco-30"].shrunk("quick")
-    work, rates = roofline.product_work(task), sampled["rates"]
-    elements = 2 * 3 * 6 * 7 * 20
-    assert (work.multiplies, work.uniforms) == (6 * elements, elements)
-    arithmetic, memory = (
-        work.multiplies / rates["multiplies"],
-        work.read / rates["read"] + work.written / rates["written"],
+@pytest.mark.parametrize("given", [["benchmarks/step_share.py"], ["-m", "benchmarks.step_share"]])
+def test_a_measurement_runs_by_path_and_as_a_module(given: list[str]) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(ROOT / "src")
+    done = subprocess.run(
+        [sys.executable, *given, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    assert sampled["floor"] == pytest.approx(max(arithmetic, memory) + work.uniforms / rates["uniforms"])
-    assert argmax["bound"] == "memory"
-    assert argmax["share"] == pytest.approx(argmax["floor"] / argmax["seconds"])
-
-
-def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
-    measure, tables = part("measure"), part("tables")
-    spread = measure.ratio([2.0, 6.0, 40.0], [1.0, 2.0, 10.0])
-    assert (spread.low, spread.middle, spread.high) == (2.5, 3.0, 3.5)
-    assert tables.times(spread) == "3.00 (2.50 to 3.50)"
-    assert tables.times(measure.ratio([1.0, 0.9], [2.0, 1.0])) == "0.70 (0.60 to 0.80) **slower**"
-
-    def record(theirs: float) -> dict[str, Any]:
-        forms = {"heatpoint": ("ours", 2.0), "theirs": ("package", theirs)}
-        made = {name: {"source": source, "seconds": [s], "agreement": "0"} for name, (source, s) in forms.items()}
-        shared = {"kind": "times", "section": "readouts", "threads": 1, "allocations": "retained"}
-        return {**shared, "operation": f"at {theirs}", "size": "", "forms": made}
-
-    found = tables.sections([record(1.5), record(1.0), record(3.0)])
-    assert [line.split(" | ")[0] for line in found["slower"].splitlines()[2:]] == ["| at 1.0", "| at 1.5"]
-
-
-def test_the_code_of_the_page_gives_the_output_shown() -> None:
-    run_sessions(code_blocks(page("docs/performance.md"), "python"), {})
-
-
-def test_the_page_has_a_place_for_every_table() -> None:
-    text = page("docs/performance.md")
-    for name in SECTIONS:
-        begin, end = text.index(f"<!-- {name} -->"), text.index(f"<!-- end of {name} -->")
-        assert len(text[begin:end].splitlines()) > 1, f"{name} is empty"
-    assert part("tables").written(text, {"machine": "new"}).count("new\n<!-- end of machine -->") == 1
-    with pytest.raises(ValueError, match="the page must hold <!-- some --> and <!-- end of some --> once, found 0"):
-        part("tables").written(text, {"some": "new"})
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

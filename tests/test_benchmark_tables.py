@@ -1,0 +1,147 @@
+"""What `python -m benchmarks` makes of its records: rounds, ratios, what was required, floors, exponents, the page."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import pytest
+
+from measured import part, timed
+from pages import code_blocks, page, run_sessions
+
+SECTIONS = (
+    *("machine", "required", "sampling", "readouts", "losses", "slower", "memory", "growth", "roofline"),
+    *("pipeline", "step"),
+)
+
+
+def test_slow_forms_have_five_rounds_and_the_table_says_how_many() -> None:
+    measure, tables = part("measure"), part("tables")
+    found = measure.interleaved({"slow": lambda: None}, rounds=11, seconds=0.0)
+    assert len(found["slow"]) == measure.LEAST_ROUNDS == 5
+    assert len(measure.interleaved({"fast": lambda: None}, rounds=11)["fast"]) == 11
+    compared = tables.sections([timed("some", 2.0, rounds=5), timed("some", 2.0, rounds=7, allocations="default")])
+    assert compared["readouts"].splitlines()[2].split(" | ")[6] == "5, 7"
+
+
+def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
+    measure, tables = part("measure"), part("tables")
+    spread = measure.ratio([2.0, 6.0, 40.0], [1.0, 2.0, 10.0])
+    assert (spread.low, spread.middle, spread.high) == (2.5, 3.0, 3.5)
+    assert tables.times(spread) == "3.00 (2.50 to 3.50)"
+    assert tables.times(measure.ratio([1.0, 0.9], [2.0, 1.0])) == "0.70 (0.60 to 0.80) **slower**"
+
+    noisy = timed("noisy", 2.0, rounds=3)
+    noisy["forms"]["theirs"]["seconds"] = [1.0, 1.9, 3.0]
+    by_torch = timed("ours", 1.0, name="heatpoint's torch form")
+    by_torch["forms"]["heatpoint's torch form"]["source"] = "ours"
+    given = [timed("at 1.5", 1.5), timed("at 1.0", 1.0), timed("at 3.0", 3.0), noisy, by_torch]
+    lines = tables.sections(given)["slower"].splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| at 1.0", "| ours", "| at 1.5", "| noisy"]
+    assert lines[1].startswith("| ours | heatpoint | heatpoint's torch form | retained | 0.50")
+    assert [line.endswith("within noise |") for line in lines] == [False, False, False, True]
+
+
+def test_what_was_required_is_shown_and_misses_are_marked() -> None:
+    required = part("required")
+    known = {name.removeprefix("readouts ").removeprefix("losses ") for name in part("worker").names("all", "retained")}
+    for asked in required.RATIOS:
+        assert set(asked.operations) <= known
+    records = [
+        timed("dark", 16.0, name="MMPose, unbiased"),
+        timed("soft_argmax and gradient", 3.0, name="plain"),
+        timed("dark", 1.0, name="MMPose, unbiased", allocations="default"),
+        timed("top_k 9", 16.0, name="H3R"),  # without top_k 11, no row
+        {"kind": "memory", "operation": "sampling coco-30 2", "form": "native", "multiple": 2.1, "threads": 1},
+        {"kind": "pipeline", "operation": "faces 256x256", "clock": [100.0, 300.0, 200.0], "threads": 1},
+    ]
+    assert required.required(records).splitlines()[2:] == [
+        "| soft_argmax and gradient | plain | ≥ 2x | 1.50 (1.50 to 1.50) | **missed** |",
+        "| dark | MMPose, unbiased | ≥ 8x | 8.00 (8.00 to 8.00) | reached |",
+        "| memory, coco-30: native |  | ≤ 2.2x the maps | 2.10 | reached |",
+        "| data pipeline, one process: faces 256x256 |  | ≥ 250 images / s | 200 (150 to 250) | **missed** |",
+    ]
+
+
+def test_parts_measured_at_several_commits_are_told_as_such() -> None:
+    machine: dict[str, Any] = {
+        "kind": "machine",
+        "processor": "P",
+        "cores": "2",
+        "instructions": "avx2",
+        "torch": "2",
+        "python": "3",
+    }
+    machine |= {"packages": {"kornia": "1"}, "checkouts": {"h3r": "52a8bde"}, "threads": 1, "allocations": "retained"}
+    parts = [machine | {"commit": commit, "command": f"run {commit}"} for commit in ("a", "b", "b", "c")]
+    merged = part("surroundings").machines
+    shared = "P, 2 cores, avx2; torch 2, Python 3, kornia 1; h3r 52a8bde; "
+    assert merged(parts[:1]) == f"{shared}commit a; `run a`"
+    assert merged(parts) == f"{shared}commits a to c, in parts; `run a`, `run b`, `run c`"
+    again = timed("some", 5.0)
+    latest = part("command").latest([parts[0], timed("some", 3.0), timed("other", 3.0), parts[1], again])
+    assert [record["kind"] for record in latest] == ["machine", "times", "times", "machine"]
+    assert again in latest
+
+
+def test_the_page_has_a_place_for_every_table() -> None:
+    text = page("docs/performance.md")
+    for name in SECTIONS:
+        begin, end = text.index(f"<!-- {name} -->"), text.index(f"<!-- end of {name} -->")
+        assert len(text[begin:end].splitlines()) > 1, f"{name} is empty"
+    assert part("markdown").written(text, {"machine": "new"}).count("new\n<!-- end of machine -->") == 1
+    with pytest.raises(ValueError, match="the page must hold <!-- some --> and <!-- end of some --> once, found 0"):
+        part("markdown").written(text, {"some": "new"})
+
+
+def test_the_code_of_the_page_gives_the_output_shown() -> None:
+    run_sessions(code_blocks(page("docs/performance.md"), "python"), {})
+
+
+def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
+    roofline, floor = part("roofline"), part("surroundings").floor
+    work = roofline.work_of("sampling coco-30 2", "gemm, noise per image", 1.0, "quick")
+    elements = 2 * 3 * 6 * 7 * 20
+    assert (work.multiplies, work.uniforms) == (6 * elements, elements)
+    rates = {name: statistics.median(values) for name, values in roofline.Rates("quick").measure().items()}
+    arithmetic = work.multiplies / rates["multiplies"]
+    memory = work.read / rates["read"] + work.written / rates["written"]
+    found = floor(vars(work), rates)
+    assert found["seconds"] == pytest.approx(max(arithmetic, memory) + work.uniforms / rates["uniforms"])
+    # One reading of the maps, and one writing of a gradient; forms that are not ours have none.
+    both = roofline.work_of("soft_argmax and gradient", "heatpoint", 100.0, "full")
+    assert vars(both) == {"multiplies": 0.0, "read": 100.0, "written": 100.0, "uniforms": 0.0}
+    assert roofline.work_of("dark", "MMPose, unbiased", 100.0, "full") is None
+    # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
+    row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")
+    assert row.multiplies == (6 + 8 + 5 + 3 + 4 + 2 + 2) * part("sampling").TASKS["oct-10"].elements()
+
+
+def test_growth_is_fitted_over_four_sizes() -> None:
+    growth, measure = part("growth"), part("measure")
+    assert measure.exponent([10, 20, 40, 80], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2.0)
+    found = list(growth.fits(["growth sampling, torch form", "growth argmax"], "quick", 1))
+    # A grid has one, two or three dimensions.
+    expected = {"samples": 4, "cells": 4, "maps": 5, "dimensions": 3}
+    assert {record["quantity"]: len(record["sizes"]) for record in found[:4]} == expected
+    assert {(record["operation"], record["quantity"]) for record in found[4:]} == {
+        ("argmax", "cells"),
+        ("argmax", "maps"),
+    }
+    for record in found:
+        assert len(record["seconds"]) == len(record["sizes"])
+    for quantities in (growth.sampled("full"), growth.readouts("full")):
+        assert all(len(sizes) >= 4 for quantity, sizes in quantities.items() if quantity != "dimensions")
+
+
+def test_the_pipeline_and_a_step_are_measured_and_shown() -> None:
+    pipeline, step, tables = part("data_pipeline"), part("step_share"), part("tables")
+    (row,) = pipeline.records(["pipeline poses 192x256"], "quick", 1)
+    assert set(row["stages"]) == {*pipeline.STAGES, "rest"}
+    (name,) = [name for name in step.names() if name.endswith("argmax, image")]
+    (share,) = step.records([name], 1)
+    assert share["seconds"]["localizer"][0] < share["seconds"]["step"][0]
+    found = tables.sections([{"threads": 1, "allocations": "retained", **record} for record in (row, share)])
+    assert set(found) == {"pipeline", "step"}
+    assert found["step"].splitlines()[2].startswith("| synthetic-sampling_argmax | image | auto | 0.5 | retained |")
