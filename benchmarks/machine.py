@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
+
+from benchmarks.peers import revision
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +23,7 @@ def machine() -> dict[str, str]:
         "instructions": library().best_instruction_set or "no native kernels",
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": commit(),
+        "commit": revision(str(ROOT)),
     }
 
 
@@ -38,14 +39,3 @@ def processor() -> str:
         found.setdefault(key.strip(), value.strip())
     name = found.get("model name", platform.machine())
     return f"{name} (family {found['cpu family']}, model {found['model']})" if "cpu family" in found else name
-
-
-def commit() -> str:
-    """The commit of this checkout, with a + where files differ from it."""
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude", "*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"

@@ -11,7 +11,7 @@ from benchmarks.measure import Spread, ratio
 from benchmarks.surroundings import localizer_share
 
 Record = dict[str, Any]
-MISSED = "**missed**"
+MISSED, UNKNOWN = "**missed**", "not measured"
 CHEAP, ANY = (2.0, 1.0, 0.5), (2.0, 1.0, 0.5, 0.7)
 PUBLISHED = ("published", "published functions, put together by us", "plain")
 TASKS = {"coco-30": "COCO", "human36m-10": "Human3.6M", "oct-10": "OCT", "points-30": "points"}
@@ -71,13 +71,18 @@ SHARE_OF_STEP, STEP = 5.0, ("synthetic-sampling_argmax", "independent", "auto", 
 
 
 def required(records: Sequence[Record]) -> str:
-    """The table; rows of what was not measured are left out."""
+    """The table of all that was asked for; empty if nothing of it was measured."""
     rows = [*_ratio_rows(records), *_memory_rows(records), *_pipeline_rows(records), *_step_rows(records)]
-    return table(["what", "against", "required", "reached", ""], rows) if rows else ""
+    is_measured = any(row[-1] != UNKNOWN for row in rows)
+    return table(["what", "against", "required", "reached", ""], rows) if is_measured else ""
 
 
 def _row(what: str, against: str, required: str, reached: str, *, is_reached: bool) -> list[str]:
     return [what, against, required, reached, "reached" if is_reached else MISSED]
+
+
+def _unknown(what: str, required: str) -> list[str]:
+    return [what, "", required, "", UNKNOWN]
 
 
 def _ratio_rows(records: Sequence[Record]) -> list[list[str]]:
@@ -90,10 +95,11 @@ def _ratio_rows(records: Sequence[Record]) -> list[list[str]]:
             other = next((name for name in asked.others if name in forms), None)
             if other and asked.form in forms:
                 measured.append((ratio(forms[other]["seconds"], forms[asked.form]["seconds"]), operation, other))
+        what = f"{_said(asked)}: {asked.form}" if asked.form != "heatpoint" else _said(asked)
         if len(measured) < len(asked.operations):
+            rows.append(_unknown(what, f"≥ {asked.least:g}x"))
             continue
         spread, operation, other = min(measured, key=lambda each: each[0].middle)
-        what = f"{_said(asked)}: {asked.form}" if asked.form != "heatpoint" else _said(asked)
         where = f", at {operation}" if len(asked.operations) > 1 else ""
         reached = f"{factor(spread.middle)} ({factor(spread.low)} to {factor(spread.high)}){where}"
         rows.append(_row(what, other, f"≥ {asked.least:g}x", reached, is_reached=spread.middle >= asked.least))
@@ -117,33 +123,31 @@ def _memory_rows(records: Sequence[Record]) -> list[list[str]]:
     for form, most in MEMORY.items():
         for task in MEMORY_TASKS:
             value = found.get((f"sampling {task} 2", form))
-            if value is not None:
-                asked, is_reached = f"≤ {most:g}x the maps", value <= most
-                rows.append(_row(f"memory, {task}: {form}", "", asked, factor(value), is_reached=is_reached))
+            what, asked = f"memory, {task}: {form}", f"≤ {most:g}x the maps"
+            if value is None:
+                rows.append(_unknown(what, asked))
+            else:
+                rows.append(_row(what, "", asked, factor(value), is_reached=value <= most))
     return rows
 
 
 def _pipeline_rows(records: Sequence[Record]) -> list[list[str]]:
-    found = [Spread.of(r["clock"]) for r in records if r["kind"] == "pipeline" and r["operation"] == PIPELINE]
-    return [
-        _row(
-            f"data pipeline, one process: {PIPELINE}",
-            "",
-            f"≥ {IMAGES_PER_SECOND:g} images / s",
-            f"{spread.middle:.0f} ({spread.low:.0f} to {spread.high:.0f})",
-            is_reached=spread.middle >= IMAGES_PER_SECOND,
-        )
-        for spread in found
-    ]
+    what, asked = f"data pipeline, one process: {PIPELINE}", f"≥ {IMAGES_PER_SECOND:g} images / s"
+    rows = []
+    for record in (r for r in records if r["kind"] == "pipeline" and r["operation"] == PIPELINE):
+        spread = Spread.of(record["clock"])
+        reached = f"{spread.middle:.0f} ({spread.low:.0f} to {spread.high:.0f})"
+        rows.append(_row(what, "", asked, reached, is_reached=spread.middle >= IMAGES_PER_SECOND))
+    return rows or [_unknown(what, asked)]
 
 
 def _step_rows(records: Sequence[Record]) -> list[list[str]]:
+    what, asked = f"localizer in a training step, {STEP[0]}, 30 samples", f"≤ {SHARE_OF_STEP:g} %"
     keys = ("recipe", "noise", "form", "progress")
-    found = [r for r in records if r["kind"] == "step" and tuple(r[key] for key in keys) == STEP]
     rows = []
-    for record in found:
+    for record in (r for r in records if r["kind"] == "step" and tuple(r[key] for key in keys) == STEP):
         spread = localizer_share(record)
-        what = f"localizer in a training step, {STEP[0]}, 30 samples, {record['allocations']} allocations"
         reached = f"{spread.middle:.1f} ({spread.low:.1f} to {spread.high:.1f})"
-        rows.append(_row(what, "", f"≤ {SHARE_OF_STEP:g} %", reached, is_reached=spread.middle <= SHARE_OF_STEP))
-    return rows
+        where = f"{what}, {record['allocations']} allocations"
+        rows.append(_row(where, "", asked, reached, is_reached=spread.middle <= SHARE_OF_STEP))
+    return rows or [_unknown(what, asked)]

@@ -52,11 +52,14 @@ def test_what_was_required_is_shown_and_misses_are_marked() -> None:
         timed("dark", 16.0, name="MMPose, unbiased"),
         timed("soft_argmax and gradient", 3.0, name="plain"),
         timed("dark", 1.0, name="MMPose, unbiased", allocations="default"),
-        timed("top_k 9", 16.0, name="H3R"),  # without top_k 11, no row
+        timed("top_k 9", 16.0, name="H3R"),  # but not top_k 11
         {"kind": "memory", "operation": "sampling coco-30 2", "form": "native", "multiple": 2.1, "threads": 1},
         {"kind": "pipeline", "operation": "faces 256x256", "clock": [100.0, 300.0, 200.0], "threads": 1},
     ]
-    assert required.required(records).splitlines()[2:] == [
+    rows = required.required(records).splitlines()[2:]
+    assert "| top_k 9 and top_k 11 |  | ≥ 6x |  | not measured |" in rows
+    assert required.required([timed("window", 1.0)]) == ""
+    assert [row for row in rows if not row.endswith("not measured |")] == [
         "| soft_argmax and gradient | plain | ≥ 2x | 1.50 (1.50 to 1.50) | **missed** |",
         "| dark | MMPose, unbiased | ≥ 8x | 8.00 (8.00 to 8.00) | reached |",
         "| memory, coco-30: native |  | ≤ 2.2x the maps | 2.10 | reached |",
