@@ -23,7 +23,7 @@ from heatpoint import kernels, scores
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels import _library, _triton
 from heatpoint.kernels import fused as forms
-from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_call import LONGEST_AXES, Call
 from heatpoint.kernels._triton_launch import Made, run
 from heatpoint.sampling import sampling_argmax
 from heatpoint.support import Grid, Points, Support
@@ -422,18 +422,20 @@ def test_degenerate_maps_stay_finite(temperature: float, formula: str, scale: fl
         assert bool(tensor.isfinite().all())
 
 
-CYCLIC = Grid((67,), cyclic=(0,))
+CYCLIC, LONG = Grid((67,), cyclic=(0,)), Grid((1, 2, LONGEST_AXES[3] + 1))
+RELEASED = {"basis": Triangular(), "formula": "released"}
 OBSTACLES = {
-    "the logits are float64": {"logits": torch.zeros(67, dtype=torch.float64)},
+    "the logits are float64": {"logits": torch.zeros(5, dtype=torch.float64)},
     "sign_gradient is asked for": {"sign_gradient": True},
     "an axis of the grid is cyclic": {"support": CYCLIC},
-    "": {},
+    "offsets of an axis of more than 1024 cells do not fit into registers": {"support": LONG, **RELEASED},
+    "": {"support": Grid((LONGEST_AXES[2], 1)), **RELEASED},
 }
 
 
 @pytest.mark.parametrize("reason", OBSTACLES)
 def test_obstacles(reason: str) -> None:
-    call = {"logits": torch.zeros(67), "support": GRIDS["1D"], "basis": None, "formula": "paper"}
+    call = {"logits": torch.zeros(5), "support": GRIDS["1D"], "basis": None, "formula": "paper"}
     call |= {"temperature": 1.0, "sign_gradient": False, "noise": None, **OBSTACLES[reason]}
     maps, support = call.pop("logits"), call.pop("support")
     assert forms.obstacles(maps, support, None, **call)["triton"] == reason

@@ -18,6 +18,9 @@ GENERAL, LOGARITHMIC = 3, 4
 COLD = 0.25
 # Cells that one program holds in its registers; longer rows are cut into parts.
 ROW, PART = 8192, 2048
+# By D, the longest axis whose offsets of the released formula a program makes in registers, once per sample: they take memory of
+# at most 4 times the logits, and longer axes spill.
+LONGEST_AXES = (0, 2048, 2048, 1024)
 
 
 def power_of_two(number: int) -> int:

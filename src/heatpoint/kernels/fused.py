@@ -48,7 +48,8 @@ def obstacles(
     if isinstance(noise, Noise):
         return {**dict.fromkeys(FORMS, RECORDED), "gemm": INDEPENDENT}
     both = all_forms or _not_fused(flat, support, **{key: drawn[key] for key in MATTERS})
-    return {"gemm": INDEPENDENT, **{name: form.why_not(flat) or both for name, form in FORMS.items()}}
+    chosen = {"support": support, "basis": drawn["basis"], "formula": drawn["formula"]}
+    return {"gemm": INDEPENDENT, **{name: form.why_not(flat, **chosen) or both for name, form in FORMS.items()}}
 
 
 def checked_count(function: str, num_samples: int | None) -> int:
