@@ -13,12 +13,20 @@ from typing import Any
 LEAST_ROUNDS = 3
 
 
+def timed(form: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that it takes, and its result."""
+    start = time.perf_counter()
+    result = form()
+    return time.perf_counter() - start, result
+
+
 def interleaved(
     forms: Mapping[str, Callable[[], Any]],
     *,
     rounds: int,
     seconds: float = math.inf,
     keep: Callable[[str, Any], None] | None = None,
+    timer: Callable[[Callable[[], Any]], tuple[float, Any]] = timed,
 ) -> dict[str, list[float]]:
     """Seconds of every form in every round, all forms taking turns in one process.
 
@@ -30,6 +38,7 @@ def interleaved(
         rounds: Rounds that count, at least 1.
         seconds: When to stop early.
         keep: Is given the name and the result of each run that counts, after its time is taken.
+        timer: Runs one form; returns how long that took, in the unit of what is found, and the result.
     """
     found: dict[str, list[float]] = {name: [] for name in forms}
     began = time.perf_counter()
@@ -37,9 +46,7 @@ def interleaved(
         if number > LEAST_ROUNDS and time.perf_counter() - began > seconds:
             break
         for name in list(forms)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            result = forms[name]()
-            taken = time.perf_counter() - start
+            taken, result = timer(forms[name])
             if number:
                 found[name].append(taken)
                 if keep is not None:
