@@ -210,6 +210,26 @@ def test_weights_of_axes(is_split: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("temperature", "room", "chunk"),
+    # A row of 77 cells in parts of 64 takes 18 numbers for each sample, in the log domain 37.
+    quick(
+        (0.7, 0.6, 2),
+        among=[(0.7, 0.1, 1), (0.7, 0.6, 2), (0.7, 4.0, 5), (0.1, 0.6, 1), (0.1, 1.2, 2), (0.1, 4.0, 5)],
+    ),
+)
+def test_samples_in_chunks(temperature: float, room: float, chunk: int) -> None:
+    support, options = GRIDS["2D"], {"basis": Triangular(), "formula": "released", "temperature": temperature}
+    logits, target = maps(support), targets(support)
+    call = make_call(support, is_split=True, num_samples=5, room=room, **options)
+    assert call.chunk == chunk
+    chunks, whole = (
+        run(each, logits, target=target, wants_gradient=True, wants_samples=True)
+        for each in (call, make_call(support, num_samples=5, **options))
+    )
+    assert_same(*((m.loss, m.logits_gradient, m.target_gradient, m.samples) for m in (chunks, whole)), 2 * TOLERANCE)
+
+
+@pytest.mark.parametrize(
     ("basis", "batch", "is_split"),
     quick(
         ("none", (1, 2), False),
