@@ -27,7 +27,7 @@ from benchmarks.measure import Spread, interleaved, ratio
 from heatpoint import Grid, kernels
 from heatpoint._relaxed import paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Triangular
-from heatpoint.kernels._triton_call import ROW
+from heatpoint.kernels._triton_call import Call
 from heatpoint.scores import expected_error
 
 # Name -> maps, cells, samples.
@@ -108,11 +108,12 @@ def milliseconds(step: Step) -> tuple[float, Tensor]:
     return begin.elapsed_time(end), loss
 
 
-def floor(shape: str) -> float:
+def floor(shape: str, temperature: float, formula: Any) -> float:
     """Milliseconds that this GPU needs to issue the instructions of a step."""
     batch, cells, samples = SHAPES[shape]
     grid = Grid(cells)
-    passes = 1 if grid.num_cells <= ROW else 2
+    call = Call(grid, torch.empty((), dtype=torch.int64), samples, Triangular(), temperature, formula)
+    passes = 2 if call.is_split else 1
     properties = torch.cuda.get_device_properties(0)
     each_second = properties.multi_processor_count * PER_CYCLE * properties.clock_rate * 1000
     return 1000 * passes * INSTRUCTIONS * samples * torch.Size(batch).numel() * grid.num_cells / each_second
@@ -147,7 +148,9 @@ def compare(shape: str, temperature: float, formula: str, rounds: int, forms: li
     called = interleaved(steps, rounds=rounds, timer=milliseconds)
     replayed = interleaved({form: as_graph(step) for form, step in steps.items()}, rounds=rounds, timer=milliseconds)
     for form in forms:
-        share = f"{floor(shape) / statistics.median(replayed[form]):.0%}" if form == "triton" else ""
+        share = (
+            f"{floor(shape, temperature, formula) / statistics.median(replayed[form]):.0%}" if form == "triton" else ""
+        )
         times = (shown(Spread.of(called[form])), shown(Spread.of(replayed[form])))
         cells = (shape, formula, f"{temperature:g}", form, *times, shown(ratio(replayed["plain"], replayed[form])))
         print(f"| {' | '.join((*cells, share, f'{peaks[form]:.1f}', f'{losses[form]:.1f}'))} |")

@@ -16,8 +16,8 @@ from heatpoint.support import Grid, Support
 POWERS = {2.0: 0, 1.0: 1, 0.5: 2}
 GENERAL, LOGARITHMIC = 3, 4
 COLD = 0.25
-# Cells that one program holds in its registers; longer rows are cut into parts.
-ROW, PART = 8192, 2048
+# Cells of a part, and of the longest row that one program holds in its registers.
+PART, ROW = 2048, 4096
 ROOM = 0.25
 # By D, the longest axis whose offsets of the released formula a program makes in registers, once per sample: they take memory of
 # at most 4 times the logits, and longer axes spill.
@@ -41,7 +41,7 @@ class Call:
         temperature: τ.
         formula: "paper" or "released".
         order: 0, or the prime order of lattices over the samples, see `heatpoint._lattice_draws.order_of`.
-        longest_row: Cells of the longest row that one program takes whole.
+        longest_row: Cells of the longest row that one program takes whole; None is as many as fit into registers.
         part: Cells of a part of a longer one; a power of two, at least 64, as is longest_row.
         room: What sums of parts may take, as a share of the logits' memory in float32; those of one sample they always take.
     """
@@ -53,7 +53,7 @@ class Call:
     temperature: float = 1.0
     formula: Formula = "paper"
     order: int = 0
-    longest_row: int = ROW
+    longest_row: int | None = None
     part: int = PART
     room: float = ROOM
 
@@ -106,7 +106,13 @@ class Call:
     @property
     def is_split(self) -> bool:
         """Whether rows are cut into parts."""
-        return self.padded > self.longest_row
+        return self.padded > (self.registers if self.longest_row is None else self.longest_row)
+
+    @property
+    def registers(self) -> int:
+        """Cells that fit: fewer with doubles, which cold weights are, offsets along three axes, or long axes."""
+        is_crowded = self.power == LOGARITHMIC or (self.support.ndim == 3 and self.basis is not None)
+        return PART if is_crowded or self.line > 1024 else ROW
 
     @property
     def num_parts(self) -> int:
