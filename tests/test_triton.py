@@ -36,7 +36,7 @@ def interpreted(marks: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [*command, str(HERE / "interpreted_triton.py")],
+        [*command, *map(str, sorted(HERE.glob("interpreted_triton_*.py")))],
         env=environment,
         cwd=HERE.parent,
         capture_output=True,
