@@ -73,26 +73,18 @@ def run(
     centers, cloud_of_map, middle = _centered(call.support, flat.shape[:-1])
     if target is not None and middle is not None:
         target = target.detach().double() - middle
-    made = _room(call, flat, target is not None, wants_gradient, wants_samples)
-    arrays = _Arrays(
-        logits=_plain(flat).reshape(-1, call.support.num_cells),
-        centers=centers,
-        cloud_of_map=cloud_of_map,
-        target=None if target is None else _plain(target),
-        axis_weight=None if axis_weight is None else _plain(axis_weight),
-        sample_gradient=None if sample_gradient is None else _plain(sample_gradient.movedim(0, -2)),
-        made=made,
-    )
-    if len(arrays.logits):
+    made = _made(call, flat, target is not None, wants_gradient, wants_samples)
+    slope = None if sample_gradient is None else sample_gradient.movedim(0, -2)
+    logits = _plain(flat).reshape(-1, call.support.num_cells)
+    arrays = _Arrays(logits, centers, cloud_of_map, _given(target), _given(axis_weight), _given(slope), made)
+    if len(logits):
         with torch.cuda.device(flat.device) if flat.is_cuda else contextlib.nullcontext():
             (_launch_parts if call.is_split else _launch_whole)(call, arrays, distance)
-    if made.samples is None:
-        return made
-    points = made.samples.movedim(-2, 0)
-    return replace(made, samples=points if middle is None else (points + middle).float())
+    points = None if made.samples is None else made.samples.movedim(-2, 0)
+    return replace(made, samples=points if points is None or middle is None else (points + middle).float())
 
 
-def _room(call: Call, flat: Tensor, has_loss: bool, wants_gradient: bool, wants_samples: bool) -> Made:
+def _made(call: Call, flat: Tensor, has_loss: bool, wants_gradient: bool, wants_samples: bool) -> Made:
     """Where the kernels write what is asked for, samples of a map one after the other."""
     batch, ndim = flat.shape[:-1], call.support.ndim
     new = functools.partial(torch.empty, dtype=torch.float32, device=flat.device)
@@ -137,8 +129,10 @@ def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """What the kernels for long rows hand on, of one chunk of samples: (maps, samples, …)."""
+    """What the kernels for long rows hand on: maps' largest logits, and of one chunk of samples tensors (maps, samples, …)."""
 
+    tops: Tensor
+    lines: Tensor | None
     sums: Tensor
     mosts: Tensor | None
     errors: Tensor | None
@@ -151,6 +145,8 @@ class _Sums:
         is_cold = call.power == LOGARITHMIC
         dtype = torch.float64 if is_cold else torch.float32
         return cls(
+            tops=logits.amax(dim=-1),
+            lines=_lines(call, arrays, len(logits) * call.num_parts),
             sums=logits.new_empty(*pairs, call.sums, call.num_parts, dtype=dtype),
             mosts=logits.new_empty(*pairs, call.num_parts, dtype=dtype) if is_cold else None,
             errors=None if arrays.target is None else logits.new_empty(*pairs, 1 + ndim),
@@ -159,13 +155,11 @@ class _Sums:
 
 
 def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
-    made, num_maps = arrays.made, len(arrays.logits)
-    tops, room = arrays.logits.amax(dim=-1), _Sums.of(call, arrays)
-    lines = _lines(call, arrays, num_maps * call.num_parts)
+    made, num_maps, room = arrays.made, len(arrays.logits), _Sums.of(call, arrays)
     total = arrays.logits.new_zeros(num_maps, 1 + call.support.ndim)
     for first in range(0, call.num_samples, call.chunk):
         count = min(call.chunk, call.num_samples - first)
-        _launch_chunk(call, arrays, distance, tops, room, lines, first, count)
+        _launch_chunk(call, arrays, distance, room, first, count)
         if room.errors is not None:
             # The last chunk may be short: then its rows lie one after the other in the first part of the room.
             total += room.errors.flatten(0, 1)[: num_maps * count].unflatten(0, (num_maps, count)).sum(dim=1)
@@ -176,26 +170,17 @@ def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
         made.target_gradient.copy_(-total[:, 1:].view_as(made.target_gradient))
 
 
-def _launch_chunk(
-    call: Call,
-    arrays: _Arrays,
-    distance: Distance,
-    tops: Tensor,
-    room: _Sums,
-    lines: Tensor | None,
-    first: int,
-    count: int,
-) -> None:
+def _launch_chunk(call: Call, arrays: _Arrays, distance: Distance, room: _Sums, first: int, count: int) -> None:
     """`count` samples from `first` on."""
     from heatpoint.kernels._gpu import parts
 
     logits, made, num_parts, chunk = arrays.logits, arrays.made, call.num_parts, (first, count)
-    maps = (logits, tops, arrays.centers, arrays.cloud_of_map)
-    drawn = (lines, call.support.num_cells, *chunk, call.seed, call.lattice, call.sharpness)
+    maps = (logits, room.tops, arrays.centers, arrays.cloud_of_map)
+    drawn = (room.lines, call.support.num_cells, *chunk, call.seed, call.lattice, call.sharpness)
     every = {**call.geometry(), **_choices(call), "QUADS": call.part // 4, **_options(call.part)}
     parts.part_sums[(len(logits), num_parts)](*maps, room.sums, room.mosts, *drawn, **every)
     parts.joined_parts[(len(logits), count)](
-        tops,
+        room.tops,
         room.sums,
         room.mosts,
         arrays.target,
@@ -216,8 +201,8 @@ def _launch_chunk(
         **_options(32),
     )
     if room.slopes is not None:
-        mean = (*maps, room.mosts, room.slopes, made.logits_gradient)
-        parts.part_gradients[(len(logits), num_parts)](*mean, *drawn, _scale(call, arrays), **every)
+        kept = (*maps, room.mosts, room.slopes, made.logits_gradient)
+        parts.part_gradients[(len(logits), num_parts)](*kept, *drawn, _scale(call, arrays), **every)
 
 
 def _choices(call: Call) -> dict[str, Any]:
@@ -255,6 +240,10 @@ def _centered(support: Support, batch: torch.Size) -> tuple[Tensor | None, Tenso
         return centers, None, middle.reshape(support.ndim)
     index = torch.arange(leading.numel(), device=exact.device).view(leading)
     return centers, index.expand(batch).contiguous(), middle[..., 0, :]
+
+
+def _given(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _plain(tensor)
 
 
 def _plain(tensor: Tensor) -> Tensor:
