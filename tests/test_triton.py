@@ -28,7 +28,7 @@ needs_triton = pytest.mark.skipif(
     not _triton.version() or _triton.version() < _triton.OLDEST_TRITON, reason="Triton is not installed, or old"
 )
 # ptxas keeps a few values in memory even where registers are left; rows that do not fit take hundreds of bytes.
-ALLOWED_STACK = 64
+ALLOWED_STACK = 32
 GRID, CLOUD = Grid((1, 600), stride=(1, 4)), Points(torch.zeros(1, 2, 600, 3))
 
 
@@ -142,7 +142,7 @@ def test_every_basis_is_compiled_for_a_gpu(
 EDGES: list[tuple[str, tuple[int, ...]]] = [
     *(("paper", shape) for shape in ((4096,), (80, 51), (15, 15, 18))),
     *(("released", (LONGEST_AXES[ndim], 5, 2)[:ndim]) for ndim in (1, 2, 3)),
-    *(("released", shape) for shape in ((80, 51), (1000, 4), (12, 12, 12))),
+    *(("released", shape) for shape in ((80, 51), (1000, 4), (10, 10, 10), (12, 12, 12))),
 ]
 
 

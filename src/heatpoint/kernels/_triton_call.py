@@ -109,8 +109,15 @@ class Call:
         return self.padded > (self.registers if self.longest_row is None else self.longest_row)
 
     @property
+    def is_crammed(self) -> bool:
+        """Whether a thread has room for half as many cells of whole rows as of others: with doubles and shares of the axes."""
+        return self.power == LOGARITHMIC and self.weighs
+
+    @property
     def registers(self) -> int:
         """Cells that fit: fewer with doubles, which cold weights are, offsets along three axes, or long axes."""
+        if self.is_crammed:
+            return PART // 2
         is_crowded = self.power == LOGARITHMIC or (self.support.ndim == 3 and self.basis is not None)
         return PART if is_crowded or self.line > 1024 else ROW
 

@@ -123,7 +123,7 @@ def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
         **_choices(call),
         DISTANCE=DISTANCES[distance],
         QUADS=block // 4,
-        **_options(block),
+        **_options(block * (2 if call.is_crammed else 1)),
     )
 
 
