@@ -13,6 +13,13 @@ from typing import Any
 LEAST_ROUNDS = 5
 
 
+def timed(form: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that it takes, and its result."""
+    start = time.perf_counter()
+    result = form()
+    return time.perf_counter() - start, result
+
+
 def interleaved(
     forms: Mapping[str, Callable[[], Any]],
     *,
@@ -20,6 +27,7 @@ def interleaved(
     seconds: float = math.inf,
     keep: Callable[[str, Any], None] | None = None,
     before: Mapping[str, Callable[[], object]] | None = None,
+    timer: Callable[[Callable[[], Any]], tuple[float, Any]] = timed,
 ) -> dict[str, list[float]]:
     """Seconds of every form in every round, all forms taking turns in one process.
 
@@ -31,7 +39,8 @@ def interleaved(
         rounds: Rounds that count, at least 1.
         seconds: When to stop early.
         keep: Is given the name and the result of each run that counts, after its time is taken.
-        before: Name -> what is called each time before that form's clock starts.
+        before: Name -> what precedes each run of it, outside the time.
+        timer: Runs a form: seconds, and its result.
     """
     found: dict[str, list[float]] = {name: [] for name in forms}
     began = time.perf_counter()
@@ -41,9 +50,7 @@ def interleaved(
         for name in list(forms)[:: 1 if number % 2 else -1]:
             if before and name in before:
                 before[name]()
-            start = time.perf_counter()
-            result = forms[name]()
-            taken = time.perf_counter() - start
+            taken, result = timer(forms[name])
             if number:
                 found[name].append(taken)
                 if keep is not None:

@@ -1,7 +1,7 @@
 """Sampling-argmax on a GPU, loss and gradient: the Triton kernels beside the plain formula, eager and compiled.
 
-    python benchmarks/triton_sampling.py
-    python benchmarks/triton_sampling.py --shapes coco-30 --formulas released --temperatures 2 --rounds 50
+    python -m benchmarks.triton_sampling
+    python -m benchmarks.triton_sampling --shapes coco-30 --formulas released --temperatures 2 --rounds 50
 
 The plain formula is the library's torch form without its checks, so that torch.compile takes it in one graph. Forms take turns
 in one process. "as called" is the time between two CUDA events round one step, in which a GPU may wait for Python; "on the GPU"
@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.measure import Spread, interleaved, ratio
 from heatpoint import Grid, kernels
 from heatpoint._relaxed import paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Triangular
-from heatpoint.kernels._triton_call import ROW
+from heatpoint.kernels._triton_call import Call
 from heatpoint.scores import expected_error
 
 # Name -> maps, cells, samples.
@@ -63,13 +64,14 @@ def make_step(shape: str, form: str, temperature: float, formula: str, device: s
     plain = torch.compile(plain_error, fullgraph=True) if form == "compiled" else plain_error
 
     def step() -> Tensor:
+        # Gradients of the step before would be freed in this one, and its memory be understated by theirs.
+        logits.grad = None
         if form == "triton":
             with kernels.use("triton"):
                 options: dict[str, Any] = {"temperature": temperature, "formula": formula}
                 loss = expected_error(logits, grid, target, num_samples=samples, **options).sum()
         else:
             loss = plain(logits, target, grid, samples, temperature, formula).sum()
-        logits.grad = None
         loss.backward()
         return loss.detach()
 
@@ -95,41 +97,32 @@ def as_graph(step: Step) -> Step:
     return replay
 
 
-def milliseconds(step: Step) -> float:
-    """Between two events round one step."""
+def milliseconds(step: Step) -> tuple[float, Tensor]:
+    """Between two events round one step, and its loss."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     begin.record()
-    step()
+    loss = step()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end)
+    return begin.elapsed_time(end), loss
 
 
-def interleaved(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every round; the first three are not counted."""
-    found: dict[str, list[float]] = {form: [] for form in steps}
-    for number in range(rounds + 3):
-        for form, step in steps.items():
-            taken = milliseconds(step)
-            if number >= 3:
-                found[form].append(taken)
-    return found
-
-
-def floor(shape: str) -> float:
+def floor(shape: str, temperature: float, formula: Any) -> float:
     """Milliseconds that this GPU needs to issue the instructions of a step."""
     batch, cells, samples = SHAPES[shape]
     grid = Grid(cells)
-    passes = 1 if grid.num_cells <= ROW else 2
+    call = Call(grid, torch.empty((), dtype=torch.int64), samples, Triangular(), temperature, formula)
+    passes = 2 if call.is_split else 1
     properties = torch.cuda.get_device_properties(0)
     each_second = properties.multi_processor_count * PER_CYCLE * properties.clock_rate * 1000
     return 1000 * passes * INSTRUCTIONS * samples * torch.Size(batch).numel() * grid.num_cells / each_second
 
 
-def peak(step: Step) -> int:
-    """Bytes that one step takes beyond what is there."""
+def peak(step: Step, logits: Tensor) -> int:
+    """Bytes that one step takes beyond what is there, its gradient of the logits among them."""
     step()
+    logits.grad = None
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -139,31 +132,28 @@ def peak(step: Step) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def middle_half(values: list[float]) -> str:
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+def shown(spread: Spread) -> str:
+    """A median and its middle half."""
+    return f"{spread.middle:.3g} ({spread.low:.3g} to {spread.high:.3g})"
 
 
 def compare(shape: str, temperature: float, formula: str, rounds: int, forms: list[str]) -> None:
     """Prints the rows of one table."""
     made = {form: make_step(shape, form, temperature, formula) for form in forms}
     steps = {form: step for form, (step, _) in made.items()}
-    losses, peaks = {form: float(step()) for form, step in steps.items()}, {}
-    for form, (step, logits) in made.items():
-        logits.grad = None
-        peaks[form] = peak(step) / (logits.numel() * logits.element_size())
-    called = interleaved(steps, rounds)
-    replayed = interleaved({form: as_graph(step) for form, step in steps.items()}, rounds)
+    losses = {form: float(step()) for form, step in steps.items()}
+    peaks = {
+        form: peak(step, logits) / (logits.numel() * logits.element_size()) for form, (step, logits) in made.items()
+    }
+    called = interleaved(steps, rounds=rounds, timer=milliseconds)
+    replayed = interleaved({form: as_graph(step) for form, step in steps.items()}, rounds=rounds, timer=milliseconds)
     for form in forms:
-        ratios = [plain / ours for plain, ours in zip(replayed["plain"], replayed[form], strict=True)]
-        share = f"{floor(shape) / statistics.median(replayed[form]):.0%}" if form == "triton" else ""
-        cells = (shape, formula, f"{temperature:g}", form, middle_half(called[form]), middle_half(replayed[form]))
-        print(
-            "|",
-            *" | ".join((*cells, middle_half(ratios), share, f"{peaks[form]:.1f}", f"{losses[form]:.1f}")),
-            "|",
-            sep="",
+        share = (
+            f"{floor(shape, temperature, formula) / statistics.median(replayed[form]):.0%}" if form == "triton" else ""
         )
+        times = (shown(Spread.of(called[form])), shown(Spread.of(replayed[form])))
+        cells = (shape, formula, f"{temperature:g}", form, *times, shown(ratio(replayed["plain"], replayed[form])))
+        print(f"| {' | '.join((*cells, share, f'{peaks[form]:.1f}', f'{losses[form]:.1f}'))} |")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels import _replayed, _triton
-from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_call import LONGEST_AXES, Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.support import Grid, Points, Support
 
@@ -26,6 +27,8 @@ PACKAGE = Path(_triton.__file__).resolve().parents[1]
 needs_triton = pytest.mark.skipif(
     not _triton.version() or _triton.version() < _triton.OLDEST_TRITON, reason="Triton is not installed, or old"
 )
+# ptxas keeps a few values in memory even where registers are left; rows that do not fit take hundreds of bytes.
+ALLOWED_STACK = 32
 GRID, CLOUD = Grid((1, 600), stride=(1, 4)), Points(torch.zeros(1, 2, 600, 3))
 
 
@@ -33,7 +36,7 @@ def interpreted(marks: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [*command, str(HERE / "interpreted_triton.py")],
+        [*command, *map(str, sorted(HERE.glob("interpreted_triton_*.py")))],
         env=environment,
         cwd=HERE.parent,
         capture_output=True,
@@ -135,28 +138,63 @@ def test_every_basis_is_compiled_for_a_gpu(
     assert_well_compiled(compiled, call)
 
 
+# Rows as long as are taken whole, and of the released formula the longest axes.
+EDGES: list[tuple[str, tuple[int, ...]]] = [
+    *(("paper", shape) for shape in ((4096,), (80, 51), (15, 15, 18))),
+    *(("released", (LONGEST_AXES[ndim], 5, 2)[:ndim]) for ndim in (1, 2, 3)),
+    *(("released", shape) for shape in ((80, 51), (1000, 4), (10, 10, 10), (12, 12, 12))),
+]
+
+
+@needs_triton
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [0, 5])
+@pytest.mark.parametrize("temperature", [2.0, 0.1])
+@pytest.mark.parametrize(("formula", "shape"), EDGES)
+@pytest.mark.parametrize("basis", [Triangular(), Gaussian()])
+def test_registers_suffice(
+    basis: Basis, formula: Any, shape: tuple[int, ...], temperature: float, order: int, compiled: list[Any]
+) -> None:
+    compile_all(Call(Grid(shape), torch.tensor(5), 2, basis, temperature, formula, order), "loss")
+    for kernel, made in compiled:
+        assert kernel.__name__ == "joined_parts" or stack(made) <= ALLOWED_STACK
+
+
 def compile_all(call: Call, wants: str) -> None:
     ndim = call.support.ndim
     target, slope = torch.zeros(1, 2, ndim), torch.zeros(2, 1, 2, ndim)
     asked = {"loss": {"target": target}, "samples": {"wants_samples": True}, "gradient": {"sample_gradient": slope}}
-    run(call, torch.zeros(1, 2, 600), wants_gradient=wants != "samples", **asked[wants])
+    run(call, torch.zeros(1, 2, call.support.num_cells), wants_gradient=wants != "samples", **asked[wants])
 
 
 def assert_well_compiled(compiled: list[Any], call: Call) -> None:
     for kernel, made in compiled:
         assert made.asm["cubin"]
-        # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
-        _, _, loop = made.asm["ttgir"].partition("scf.for")
-        assert loop
-        assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
         # Sums of floats in the order in which programs come would not be the same twice.
         assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
         if kernel.__name__ == "joined_parts":
             continue
+        # All that is done for each sample keeps to one layout: nothing of the size of a tile goes through shared memory.
+        _, _, loop = made.asm["ttgir"].partition("scf.for")
+        assert loop
+        assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
         # Philox's products are made for each sample, but those of a lattice before all of them.
         assert ("mulhi" in loop) == (call.order == 0)
         if call.line:
             assert_lines_are_seen_by_all(made.asm["ttgir"])
+
+
+def stack(made: Any) -> int:
+    """Bytes of memory that a thread takes: where registers do not suffice, many."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return int(re.findall(r"STACK:(\d+)", said)[0])
 
 
 def assert_lines_are_seen_by_all(code: str) -> None:
@@ -184,7 +222,8 @@ def test_draws_are_made_again_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_cpu_is_an_obstacle() -> None:
-    assert _triton.why_not(torch.zeros(5)) == "the logits are on cpu"
+    why = _triton.why_not(torch.zeros(5), support=Grid((5,)), basis=None, formula="paper")
+    assert why == "the logits are on cpu"
 
 
 def test_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from typing import Any
 
@@ -114,33 +114,49 @@ def test_maps_on_a_gpu_take_it() -> None:
     assert torch.equal(found["auto"], found["triton"])
 
 
-def benchmark() -> Any:
-    path = ROOT / "benchmarks" / "triton_sampling.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.triton_sampling")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_the_benchmark_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_says_what_it_needs(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["triton_sampling.py"])
     with pytest.raises(SystemExit, match=r"^This compares forms on a CUDA GPU: .+\.$"):
-        benchmark().main()
+        benchmark.main()
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
-def test_the_benchmark_beats_the_formula_that_is_meant(formula: Any) -> None:
+def test_the_benchmark_beats_the_formula_that_is_meant(formula: Any, benchmark: Any) -> None:
     grid, basis = Grid((5, 7), stride=4), Triangular()
     logits = maps(grid).unflatten(-1, grid.shape)
     target = torch.full((*BATCH, 2), 7.0)
     torch.manual_seed(0)
-    found = benchmark().plain_error(logits, target, grid, SAMPLES, 0.7, formula)
+    found = benchmark.plain_error(logits, target, grid, SAMPLES, 0.7, formula)
     torch.manual_seed(0)
     uniform = torch.rand(SAMPLES, *logits.shape[:2], grid.num_cells).unflatten(-1, grid.shape)
     sizes = [grid.shape] * 2 if formula == "paper" else [(length,) for length in grid.lengths]
     drawn = Noise(uniform, [torch.rand(SAMPLES, *BATCH, *size) for size in sizes])
     given: dict[str, Any] = {"basis": basis, "temperature": 0.7, "formula": formula}
     torch.testing.assert_close(found, expected_error(logits, grid, target, noise=drawn, **given))
+
+
+@pytest.mark.parametrize("form", ["plain", "triton"])
+@on_gpu
+def test_the_benchmark_counts_the_gradient_as_memory_of_the_step(benchmark: Any, form: str) -> None:
+    step, logits = benchmark.make_step("coco-30", form, 2.0, "paper")
+    assert benchmark.peak(step, logits) >= logits.numel() * logits.element_size()
+
+
+def test_the_benchmark_takes_the_step_before_for_no_part_of_a_step(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(benchmark.SHAPES, "tiny", ((2,), (5, 7), 3))
+    found: list[Any] = []
+    monkeypatch.setattr(benchmark, "plain_error", lambda logits, *_: found.append(logits.grad) or logits.sum())
+    step, logits = benchmark.make_step("tiny", "plain", 2.0, "paper", "cpu")
+    step()
+    step()
+    assert found == [None, None]
+    assert logits.grad is not None

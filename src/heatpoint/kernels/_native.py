@@ -17,8 +17,8 @@ from heatpoint.kernels._readable import unreadable
 from heatpoint.support import Support
 
 
-def why_not(logits: Tensor) -> str:
-    """Why these maps need another form, in a few words; empty if the kernel takes them."""
+def why_not(logits: Tensor, **drawn: Any) -> str:
+    """Why these maps need another form, in a few words; empty if the kernel takes them, whatever is drawn."""
     if logits.device.type != "cpu":
         return f"the logits are on {logits.device.type}"
     return library().reason

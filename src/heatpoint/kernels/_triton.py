@@ -18,12 +18,14 @@ from heatpoint._checks import looks_at
 from heatpoint._distances import Distance, difference, norm
 from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
+from heatpoint._relaxed import Formula
+from heatpoint.basis import Basis
 from heatpoint.kernels import _replayed
 from heatpoint.kernels._readable import unreadable
-from heatpoint.kernels._triton_call import Call
+from heatpoint.kernels._triton_call import LONGEST_AXES, Call
 from heatpoint.kernels._triton_launch import run
 from heatpoint.kernels.choice import current
-from heatpoint.support import Support
+from heatpoint.support import Grid, Support
 
 # Of Triton, whose older versions have no tuples in kernels, and of the GPU's compute capability.
 OLDEST_TRITON = (3, 3)
@@ -59,7 +61,7 @@ def why_not_here() -> str:
     return "" if torch.cuda.is_available() else "there is no CUDA device"
 
 
-def why_not(logits: Tensor) -> str:
+def why_not(logits: Tensor, *, support: Support, basis: Basis | None, formula: Formula) -> str:
     """Why the Triton kernels cannot take these maps, or ""."""
     # The interpreter is slow: it is for those who ask for it.
     if logits.device.type != "cuda" and not (is_interpreted() and current() == "triton"):
@@ -68,6 +70,9 @@ def why_not(logits: Tensor) -> str:
         return why_not_here()
     if logits.is_cuda and torch.cuda.get_device_capability(logits.device) < OLDEST_GPU:
         return "the GPU is older than compute capability {}.{}".format(*OLDEST_GPU)
+    longest = LONGEST_AXES[support.ndim]
+    if formula == "released" and basis is not None and isinstance(support, Grid) and max(support.lengths) > longest:
+        return f"offsets of an axis of more than {longest} cells do not fit into registers"
     return ""
 
 

@@ -16,8 +16,12 @@ from heatpoint.support import Grid, Support
 POWERS = {2.0: 0, 1.0: 1, 0.5: 2}
 GENERAL, LOGARITHMIC = 3, 4
 COLD = 0.25
-# Cells that one program holds in its registers; longer rows are cut into parts.
-ROW, PART = 8192, 2048
+# Cells of a part, and of the longest row that one program holds in its registers.
+PART, ROW = 2048, 4096
+ROOM = 0.25
+# By D, the longest axis whose offsets of the released formula a program makes in registers, once per sample: they take memory of
+# at most 4 times the logits, and longer axes spill.
+LONGEST_AXES = (0, 2048, 2048, 1024)
 
 
 def power_of_two(number: int) -> int:
@@ -37,8 +41,9 @@ class Call:
         temperature: τ.
         formula: "paper" or "released".
         order: 0, or the prime order of lattices over the samples, see `heatpoint._lattice_draws.order_of`.
-        longest_row: Cells of the longest row that one program takes whole.
+        longest_row: Cells of the longest row that one program takes whole; None is as many as fit into registers.
         part: Cells of a part of a longer one; a power of two, at least 64, as is longest_row.
+        room: What sums of parts may take, as a share of the logits' memory in float32; those of one sample they always take.
     """
 
     support: Support
@@ -48,8 +53,9 @@ class Call:
     temperature: float = 1.0
     formula: Formula = "paper"
     order: int = 0
-    longest_row: int = ROW
+    longest_row: int | None = None
     part: int = PART
+    room: float = ROOM
 
     @property
     def law(self) -> Law:
@@ -91,6 +97,47 @@ class Call:
         """Whether a position's offset changes what its weight counts."""
         is_plane = isinstance(self.basis, Gaussian) and self.support.ndim == 2
         return self.line > 0 and (isinstance(self.basis, Triangular) or is_plane)
+
+    @property
+    def padded(self) -> int:
+        """Cells of the tile that holds a row."""
+        return max(64, power_of_two(self.support.num_cells))
+
+    @property
+    def is_split(self) -> bool:
+        """Whether rows are cut into parts."""
+        return self.padded > (self.registers if self.longest_row is None else self.longest_row)
+
+    @property
+    def is_crammed(self) -> bool:
+        """Whether a thread has room for half as many cells of whole rows as of others: with doubles and shares of the axes."""
+        return self.power == LOGARITHMIC and self.weighs
+
+    @property
+    def registers(self) -> int:
+        """Cells that fit: fewer with doubles, which cold weights are, offsets along three axes, or long axes."""
+        if self.is_crammed:
+            return PART // 2
+        is_crowded = self.power == LOGARITHMIC or (self.support.ndim == 3 and self.basis is not None)
+        return PART if is_crowded or self.line > 1024 else ROW
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of a row."""
+        return -(-self.support.num_cells // self.part)
+
+    @property
+    def sums(self) -> int:
+        """Numbers that are summed over the cells of a part for each sample."""
+        return 1 + (2 if self.weighs else 1) * self.support.ndim
+
+    @property
+    def chunk(self) -> int:
+        """Samples of which the sums of parts are in memory at a time, with a point and slopes of each: no more than in `room`."""
+        ndim, is_cold = self.support.ndim, self.power == LOGARITHMIC
+        of_sums = (self.sums + is_cold) * self.num_parts + 1 + 2 * ndim
+        each = (2 if is_cold else 1) * of_sums + 1 + ndim
+        return max(1, min(self.num_samples, int(self.room * self.support.num_cells / each)))
 
     def geometry(self) -> dict[str, tuple[float, ...]]:
         """Lengths and strides of the axes, and units of the offsets: arguments of the kernels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,39 +70,36 @@ def run(
     Returns:
         In float32 the loss (*batch), its gradients in the shapes of flat and target, samples (S, *batch, D).
     """
-    batch, cells, ndim = flat.shape[:-1], call.support.num_cells, call.support.ndim
-    centers, cloud_of_map, middle = _centered(call.support, batch)
+    centers, cloud_of_map, middle = _centered(call.support, flat.shape[:-1])
     if target is not None and middle is not None:
         target = target.detach().double() - middle
-    logits, has_loss = _plain(flat).reshape(-1, cells), target is not None
-    made = Made(
-        loss=logits.new_empty(batch) if has_loss else None,
-        logits_gradient=logits.new_empty(flat.shape) if wants_gradient else None,
-        target_gradient=logits.new_empty(*batch, ndim) if wants_gradient and has_loss else None,
-        samples=logits.new_empty(*batch, call.num_samples, ndim) if wants_samples else None,
-    )
-    arrays = _Arrays(
-        logits=logits,
-        centers=centers,
-        cloud_of_map=cloud_of_map,
-        target=None if target is None else _plain(target),
-        axis_weight=None if axis_weight is None else _plain(axis_weight),
-        sample_gradient=None if sample_gradient is None else _plain(sample_gradient.movedim(0, -2)),
-        made=made,
-    )
-    if batch.numel():
+    made = _made(call, flat, target is not None, wants_gradient, wants_samples)
+    slope = None if sample_gradient is None else sample_gradient.movedim(0, -2)
+    logits = _plain(flat).reshape(-1, call.support.num_cells)
+    arrays = _Arrays(logits, centers, cloud_of_map, _given(target), _given(axis_weight), _given(slope), made)
+    if len(logits):
         with torch.cuda.device(flat.device) if flat.is_cuda else contextlib.nullcontext():
-            (_launch_whole if _padded(cells) <= call.longest_row else _launch_parts)(call, arrays, distance)
-    if made.samples is None:
-        return made
-    points = made.samples.movedim(-2, 0)
-    return replace(made, samples=points if middle is None else (points + middle).float())
+            (_launch_parts if call.is_split else _launch_whole)(call, arrays, distance)
+    points = None if made.samples is None else made.samples.movedim(-2, 0)
+    return replace(made, samples=points if points is None or middle is None else (points + middle).float())
+
+
+def _made(call: Call, flat: Tensor, has_loss: bool, wants_gradient: bool, wants_samples: bool) -> Made:
+    """Where the kernels write what is asked for, samples of a map one after the other."""
+    batch, ndim = flat.shape[:-1], call.support.ndim
+    new = functools.partial(torch.empty, dtype=torch.float32, device=flat.device)
+    return Made(
+        loss=new(batch) if has_loss else None,
+        logits_gradient=new(flat.shape) if wants_gradient else None,
+        target_gradient=new((*batch, ndim)) if wants_gradient and has_loss else None,
+        samples=new((*batch, call.num_samples, ndim)) if wants_samples else None,
+    )
 
 
 def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
     from heatpoint.kernels._gpu.whole import whole_rows
 
-    made, num_maps, block = arrays.made, len(arrays.logits), _padded(call.support.num_cells)
+    made, num_maps, block = arrays.made, len(arrays.logits), call.padded
     whole_rows[(num_maps,)](
         arrays.logits,
         arrays.centers,
@@ -125,61 +123,86 @@ def _launch_whole(call: Call, arrays: _Arrays, distance: Distance) -> None:
         **_choices(call),
         DISTANCE=DISTANCES[distance],
         QUADS=block // 4,
-        **_options(block),
+        **_options(block * (2 if call.is_crammed else 1)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """What the kernels for long rows hand on: maps' largest logits, and of one chunk of samples tensors (maps, samples, …)."""
+
+    tops: Tensor
+    lines: Tensor | None
+    sums: Tensor
+    mosts: Tensor | None
+    errors: Tensor | None
+    slopes: Tensor | None
+
+    @classmethod
+    def of(cls, call: Call, arrays: _Arrays) -> _Sums:
+        """Room for them; they are None where the call does not need them."""
+        logits, ndim, pairs = arrays.logits, call.support.ndim, (len(arrays.logits), call.chunk)
+        is_cold = call.power == LOGARITHMIC
+        dtype = torch.float64 if is_cold else torch.float32
+        return cls(
+            tops=logits.amax(dim=-1),
+            lines=_lines(call, arrays, len(logits) * call.num_parts),
+            sums=logits.new_empty(*pairs, call.sums, call.num_parts, dtype=dtype),
+            mosts=logits.new_empty(*pairs, call.num_parts, dtype=dtype) if is_cold else None,
+            errors=None if arrays.target is None else logits.new_empty(*pairs, 1 + ndim),
+            slopes=None if arrays.made.logits_gradient is None else logits.new_empty(*pairs, 1 + 2 * ndim, dtype=dtype),
+        )
 
 
 def _launch_parts(call: Call, arrays: _Arrays, distance: Distance) -> None:
+    made, num_maps, room = arrays.made, len(arrays.logits), _Sums.of(call, arrays)
+    total = arrays.logits.new_zeros(num_maps, 1 + call.support.ndim)
+    for first in range(0, call.num_samples, call.chunk):
+        count = min(call.chunk, call.num_samples - first)
+        _launch_chunk(call, arrays, distance, room, first, count)
+        if room.errors is not None:
+            # The last chunk may be short: then its rows lie one after the other in the first part of the room.
+            total += room.errors.flatten(0, 1)[: num_maps * count].unflatten(0, (num_maps, count)).sum(dim=1)
+    total /= call.num_samples
+    if made.loss is not None:
+        made.loss.copy_(total[:, 0].view_as(made.loss))
+    if made.target_gradient is not None:
+        made.target_gradient.copy_(-total[:, 1:].view_as(made.target_gradient))
+
+
+def _launch_chunk(call: Call, arrays: _Arrays, distance: Distance, room: _Sums, first: int, count: int) -> None:
+    """`count` samples from `first` on."""
     from heatpoint.kernels._gpu import parts
 
-    logits, made, cells, ndim = arrays.logits, arrays.made, call.support.num_cells, call.support.ndim
-    num_maps, num_parts = len(logits), -(-cells // call.part)
-    tops = logits.amax(dim=-1)
-    is_cold, pairs = call.power == LOGARITHMIC, (num_maps, call.num_samples)
-    dtype = torch.float64 if is_cold else torch.float32
-    sums = logits.new_empty(*pairs, 1 + (2 if call.weighs else 1) * ndim, num_parts, dtype=dtype)
-    mosts = logits.new_empty(*pairs, num_parts, dtype=dtype) if is_cold else None
-    slopes = None if made.logits_gradient is None else logits.new_empty(*pairs, 1 + 2 * ndim, dtype=dtype)
-    lines = _lines(call, arrays, num_maps * num_parts)
-    drawn = (lines, cells, call.num_samples, call.seed, call.lattice, call.sharpness)
+    logits, made, num_parts, chunk = arrays.logits, arrays.made, call.num_parts, (first, count)
+    maps = (logits, room.tops, arrays.centers, arrays.cloud_of_map)
+    drawn = (room.lines, call.support.num_cells, *chunk, call.seed, call.lattice, call.sharpness)
     every = {**call.geometry(), **_choices(call), "QUADS": call.part // 4, **_options(call.part)}
-    parts.part_sums[(num_maps, num_parts)](
-        logits, tops, arrays.centers, arrays.cloud_of_map, sums, mosts, *drawn, **every
-    )
-    parts.joined_parts[(num_maps,)](
-        tops,
-        sums,
-        mosts,
+    parts.part_sums[(len(logits), num_parts)](*maps, room.sums, room.mosts, *drawn, **every)
+    parts.joined_parts[(len(logits), count)](
+        room.tops,
+        room.sums,
+        room.mosts,
         arrays.target,
         arrays.axis_weight,
         arrays.sample_gradient,
-        made.loss,
-        made.target_gradient,
+        room.errors,
         made.samples,
-        slopes,
+        room.slopes,
+        *chunk,
         call.num_samples,
         num_parts,
         call.middle(),
-        D=ndim,
+        D=call.support.ndim,
         POWER=call.power,
         DISTANCE=DISTANCES[distance],
         WEIGHS=call.weighs,
         PARTS=power_of_two(num_parts),
         **_options(32),
     )
-    if slopes is not None:
-        parts.part_gradients[(num_maps, num_parts)](
-            logits,
-            tops,
-            arrays.centers,
-            arrays.cloud_of_map,
-            mosts,
-            slopes,
-            made.logits_gradient,
-            *drawn,
-            _scale(call, arrays),
-            **every,
-        )
+    if room.slopes is not None:
+        kept = (*maps, room.mosts, room.slopes, made.logits_gradient)
+        parts.part_gradients[(len(logits), num_parts)](*kept, *drawn, _scale(call, arrays), **every)
 
 
 def _choices(call: Call) -> dict[str, Any]:
@@ -219,10 +242,9 @@ def _centered(support: Support, batch: torch.Size) -> tuple[Tensor | None, Tenso
     return centers, index.expand(batch).contiguous(), middle[..., 0, :]
 
 
+def _given(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _plain(tensor)
+
+
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float32).contiguous()
-
-
-def _padded(cells: int) -> int:
-    """Cells of the tile that holds a row."""
-    return max(64, power_of_two(cells))

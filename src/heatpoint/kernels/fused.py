@@ -46,9 +46,11 @@ def obstacles(
     if isinstance(noise, Noise):
         return {**dict.fromkeys(FORMS, RECORDED), "gemm": INDEPENDENT}
     both = all_forms or _not_fused(flat, support, **{key: drawn[key] for key in MATTERS})
+    chosen = {"support": support, "basis": drawn["basis"], "formula": drawn["formula"]}
     if draw is not None:
-        return {"triton": SHARED, "native": _native.why_not(flat) or both, "gemm": all_forms or draw.obstacle()}
-    return {"gemm": INDEPENDENT, **{name: form.why_not(flat) or both for name, form in FORMS.items()}}
+        native = _native.why_not(flat, **chosen) or both
+        return {"triton": SHARED, "native": native, "gemm": all_forms or draw.obstacle()}
+    return {"gemm": INDEPENDENT, **{name: form.why_not(flat, **chosen) or both for name, form in FORMS.items()}}
 
 
 def checked_count(function: str, num_samples: int | None) -> int:

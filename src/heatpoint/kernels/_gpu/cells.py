@@ -121,9 +121,7 @@ def shares_and_moments(
     num_cells,
     words,
     line_words,
-    lengths,
-    strides,
-    units,
+    axes,
     D: tl.constexpr,
     BASIS: tl.constexpr,
     LINE: tl.constexpr,
@@ -132,8 +130,9 @@ def shares_and_moments(
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
     words and line_words are the sample's, of cells and positions. lines (programs, D, 2, LINE) is room for the released formula;
-    for the paper's, LINE is 0.
+    for the paper's, LINE is 0. axes are lengths, strides and units.
     """
+    lengths, strides, units = axes
     shares, moments = (), ()
     if LINE > 0:
         line = lines + program * (2 * D * LINE)

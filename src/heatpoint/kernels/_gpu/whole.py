@@ -5,19 +5,9 @@
 import triton
 import triton.language as tl
 
-from heatpoint.kernels._gpu.cells import centers_of, shares_and_moments
 from heatpoint.kernels._gpu.distance import distance_and_slopes, given_slopes, store_point
-from heatpoint.kernels._gpu.noise import kept_noise, noise_of
-from heatpoint.kernels._gpu.numbers import (
-    COLD,
-    base_weights,
-    cells_from,
-    exp2_of_double,
-    joined,
-    load_cells,
-    powers,
-    scores,
-)
+from heatpoint.kernels._gpu.draws import prepared, sample_of
+from heatpoint.kernels._gpu.numbers import COLD, exp2_of_double, powers, scores
 
 
 @triton.jit
@@ -68,43 +58,38 @@ def whole_rows(
 ):
     """All samples of one map: what is not asked for is None; weights wait in registers until the distance's slope is known."""
     index, seed = tl.program_id(0), tl.load(seed_of_call)
-    far = index.to(tl.int64)
-    quad, cell = cells_from(0, QUADS)
-    logit = load_cells(logits + far * num_cells, quad, num_cells, float("-inf"), 1)
-    top = tl.max(logit)
-    is_void = (tl.sum((logit != logit).to(tl.int32)) > 0) | (tl.abs(top) == float("inf"))
-    base = base_weights(logit, top, sharpness, IS_PAPER, POWER)
-    cloud = centers
-    if cloud_of_map is not None:
-        cloud += tl.load(cloud_of_map + far) * num_cells * D
-    places = centers_of(cloud, quad, cell, num_cells, lengths, strides, D, POWER)
-    kept = kept_noise(seed, quad, index, lattice, D, BASIS, LINE)
+    far, axes = index.to(tl.int64), (lengths, strides, units)
+    quad, cell, is_void, base, common = prepared(
+        logits,
+        None,
+        centers,
+        cloud_of_map,
+        seed,
+        index,
+        0,
+        num_cells,
+        lattice,
+        sharpness,
+        axes,
+        D,
+        BASIS,
+        POWER,
+        IS_PAPER,
+        LINE,
+        QUADS,
+    )
     gradient = tl.zeros([QUADS, 2, 2], tl.float32)
     total, pull = 0.0, tl.zeros([4], tl.float32)
     for sample in range(num_samples):
-        words, line_words = noise_of(kept, seed, quad, sample, index, lattice, D, BASIS, LINE)
-        word, row = joined(words[0], words[1], words[2], words[3]), far * num_samples + sample
+        row = far * num_samples + sample
+        word, shares, moments = sample_of(
+            common, lines, far, seed, quad, sample, index, num_cells, lattice, axes, D, BASIS, LINE, WEIGHS
+        )
         if POWER == COLD:
             score = scores(base, word, sharpness)
             weight = exp2_of_double(score - tl.max(score)).to(tl.float64)
         else:
             weight = powers(base, word, sharpness, POWER)
-        shares, moments = shares_and_moments(
-            places,
-            lines,
-            far,
-            quad,
-            num_cells,
-            words,
-            line_words,
-            lengths,
-            strides,
-            units,
-            D,
-            BASIS,
-            LINE,
-            WEIGHS,
-        )
         point, inverse, ratios = _located(weight, shares, moments, D, WEIGHS)
         if samples is not None:
             store_point(samples + row * D, point, middle, is_void, D)
