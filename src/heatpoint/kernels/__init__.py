@@ -1,7 +1,7 @@
 """Which form of a hot operation runs: the plain formula in torch, or a faster one of the same law.
 
-The plain functions of `heatpoint.sampling` and `heatpoint.scores` are what every other form is tested against. A faster form
-is chosen where it applies; its results are those of the plain one to rounding, given the same draws.
+The plain functions of `heatpoint.sampling`, `heatpoint.scores` and `heatpoint.readout` are what every other form is tested
+against. A faster form is chosen where it applies; its results are those of the plain one to rounding, given the same draws.
 
 >>> with use("torch"):
 ...     current()
