@@ -25,9 +25,9 @@ static double distance_of(const Map &m, const double point[3], double slope[3]) 
     return length;
 }
 
-// What a sample adds to the gradient of a cell: weight · (Σ_a factor_a position_a + constant).
+// What a sample adds to the gradient of a cell: weight · (Σ_a factor_a (position_a − point_a) + constant).
 struct Slope {
-    float factor[3], constant;
+    float factor[3], point[3], constant;
 };
 
 template <int D, int COUNT, bool IS_DISPLACED>
@@ -49,7 +49,7 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
             vf slope = all(slopes[first + s].constant);
 #pragma GCC unroll 3
             for (int a = 0; a < D; ++a)
-                slope += slopes[first + s].factor[a] * (IS_DISPLACED ? load(positions[s][a] + i) : center[a]);
+                slope += slopes[first + s].factor[a] * ((IS_DISPLACED ? load(positions[s][a] + i) : center[a]) - slopes[first + s].point[a]);
             sum += load(weights[s] + i) * slope;
         }
         store(gradient + i, sum);

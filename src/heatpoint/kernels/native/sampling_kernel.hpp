@@ -123,8 +123,8 @@ static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int wai
 struct Totals {
     double loss = 0, target_gradient[3] = {0, 0, 0};
 
-    // Adds a sample, writes its point, and returns what it adds to the gradient of a cell.
-    Slope add(const Map &m, int64_t sample, const Weighed &moments) {
+    // Adds a sample, writes its point, and finds what it adds to the gradient of a cell.
+    void add(const Map &m, int64_t sample, const Weighed &moments, Slope &found) {
         const hp_sampling &call = *m.call;
         const int D = call.ndim;
         const int64_t place = (sample * call.num_maps + m.index) * D;
@@ -134,15 +134,14 @@ struct Totals {
             if (call.samples) call.samples[place + a] = (float)point[a];
         }
         if (call.target) loss += distance_of(m, point, slope);
-        Slope found{};
         double constant = 0;
         for (int a = 0; a < D; ++a) {
             target_gradient[a] -= slope[a];
             found.factor[a] = (float)((call.sample_gradient ? call.sample_gradient[place + a] : slope[a]) / moments.weight);
-            constant -= found.factor[a] * (moments.position[a] / moments.weight);
+            found.point[a] = (float)(moments.position[a] / moments.weight);
+            constant -= found.factor[a] * (moments.position[a] / moments.weight - found.point[a]);
         }
         found.constant = (float)constant;
-        return found;
     }
 
     void write(const Map &m) const {
@@ -187,7 +186,7 @@ static void run_map(Map &m) {
         for (int s = 0; s < count; ++s) draw_sample<D, STREAM>(m, plan, (uint32_t)(first + s), s, axes, ahead, moments[s]);
         for (int s = 0; s < count; ++s) {
             if (!plan.by_axes) moments[s].template settle<D>();
-            slopes[s] = totals.add(m, first + s, moments[s]);
+            totals.add(m, first + s, moments[s], slopes[s]);
         }
         if (!plan.needs_gradient) continue;
         if (plan.by_axes)

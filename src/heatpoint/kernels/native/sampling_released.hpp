@@ -3,13 +3,14 @@
 // share are 0.
 struct Axis {
     int64_t length;
-    float *marginal, *slope, *share, *place, *noise;
+    float *marginal = nullptr, *slope, *share, *place, *noise;  // of no axis that the grid lacks
     double mean;  // what normalising the weights takes off every slope
 
     double locate(const hp_sampling &call, int axis, double middle, double weight);
 
   private:
     double plain(double weight);
+    void find_triangular_slopes(float center, float scale);
 };
 
 // The marginal itself counts.
@@ -26,6 +27,18 @@ double Axis::plain(double weight) {
     return located;
 }
 
+// A position has its own share of its marginal, and those that the offsets of its neighbours take of it.
+void Axis::find_triangular_slopes(float center, float scale) {
+    for (int64_t j = 0; j < padded(length); j += W) {
+        const vf e = load_anywhere(noise + j), size = e < 0.0f ? -e : e;
+        const vf before = load_anywhere(noise + j - 1), after = load_anywhere(noise + j + 1);
+        const vf here = load_anywhere(place + j) - center;
+        const vf left = load_anywhere(place + j - 1) - center, right = load_anywhere(place + j + 1) - center;
+        const vf change = (1.0f - size) * here + (before > 0.0f ? before : vf{}) * left - (after < 0.0f ? after : vf{}) * right;
+        store_anywhere(slope + j, scale * change);
+    }
+}
+
 // The point along this axis, of a marginal whose sum is `weight`.
 double Axis::locate(const hp_sampling &call, int axis, double middle, double weight) {
     const int64_t end = padded(length);
@@ -34,16 +47,20 @@ double Axis::locate(const hp_sampling &call, int axis, double middle, double wei
     const float unit = stride * (is_gaussian ? (float)call.sigma : 1.0f);
     vf cell, weights{}, sums{};
     for (int i = 0; i < W; ++i) cell[i] = i;
+    vf before{}, here = load_anywhere(marginal);
     for (int64_t j = 0; j < end; j += W) {
+        const vf after = load_anywhere(marginal + j + W);
         const vf e = load_anywhere(noise + j), at = origin + stride * (cell + (float)j) + unit * e;
         store_anywhere(place + j, at);
-        vf q = load_anywhere(share + j) * load_anywhere(marginal + j);
+        vf q = load_anywhere(share + j) * here;
         if (is_triangular) {
             // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
             const vf size = e < 0.0f ? -e : e;
-            const vf neighbor = e < 0.0f ? load_anywhere(marginal + j - 1) : load_anywhere(marginal + j + 1);
-            q = (1.0f - size) * load_anywhere(marginal + j) + size * neighbor;
+            const vf neighbor = e < 0.0f ? one_before(before, here) : one_after(here, after);
+            q = (1.0f - size) * here + size * neighbor;
         }
+        before = here;
+        here = after;
         weights += q;
         sums += q * at;
     }
@@ -52,17 +69,9 @@ double Axis::locate(const hp_sampling &call, int axis, double middle, double wei
     const double located = total(sums) / weighed;
     const float center = (float)located, scale = (float)(1 / weighed);
     mean = 0;
-    for (int64_t j = 0; j < end; j += W) {
-        const vf e = load_anywhere(noise + j), here = load_anywhere(place + j) - center;
-        vf change = load_anywhere(share + j) * here;
-        if (is_triangular) {
-            const vf before = load_anywhere(noise + j - 1), after = load_anywhere(noise + j + 1);
-            const vf left = load_anywhere(place + j - 1) - center, right = load_anywhere(place + j + 1) - center;
-            const vf size = e < 0.0f ? -e : e;
-            change = (1.0f - size) * here + (before > 0.0f ? before : vf{}) * left - (after < 0.0f ? after : vf{}) * right;
-        }
-        store_anywhere(slope + j, scale * change);
-    }
+    if (is_triangular) return find_triangular_slopes(center, scale), located;
+    for (int64_t j = 0; j < end; j += W)
+        store_anywhere(slope + j, scale * (load_anywhere(share + j) * (load_anywhere(place + j) - center)));
     return located;
 }
 
@@ -89,8 +98,8 @@ struct Axes {
 
     void arrange(const hp_sampling &call, float *room) {
         const int64_t longest = padded(longest_axis(call)), margin = 16;
-        for (int a = 0; a < 3; ++a) {
-            axis[a].length = call.lengths[a];
+        for (int a = 0; a < 3; ++a) axis[a].length = call.lengths[a];
+        for (int a = 0; a < call.ndim; ++a) {
             for (float **row : {&axis[a].marginal, &axis[a].slope, &axis[a].share, &axis[a].place, &axis[a].noise}) {
                 std::memset(room, 0, (longest + 2 * margin) * sizeof(float));
                 *row = room + margin;
@@ -140,7 +149,7 @@ static void marginalise(Axes &axes, const float *__restrict weights) {
             layer += sum;
         }
         for (int64_t x = 0; x < width; ++x) columns[x] += plane[x];
-        mz[z] = (float)layer;
+        if (mz) mz[z] = (float)layer;
     }
     for (int64_t x = 0; x < width; ++x) mx[x] = (float)columns[x];
     for (int64_t y = 0; y < height; ++y) my[y] = (float)rows[y];
@@ -177,8 +186,10 @@ static void draw_lines(const Map &m, uint32_t sample, Axes &axes, Ahead &ahead) 
     for (int a = 0; a < D; ++a)
         for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;
     if (call.basis != HP_BASIS_GAUSSIAN || D != 2) return;
-    for (const Axis &axis : axes.axis)
+    for (int a = 0; a < D; ++a) {
+        const Axis &axis = axes.axis[a];
         for (int64_t j = 0; j < axis.length; ++j) axis.share[j] = std::exp(-2.0f * axis.noise[j] * axis.noise[j]);
+    }
 }
 
 // The point of the sample under the released formula, less the middle, of weights with the sum `found.weight`.

@@ -69,10 +69,13 @@ static void add_slopes(const Slope *slopes, const Columns<D> &columns, int64_t f
                        int64_t stride) {
     const float *power = columns.power + from, *position[3]{};
     for (int a = 0; a < D; ++a) position[a] = columns.position[a] + from;
-    vf factor[MAPS][D], constant[MAPS];
+    vf factor[MAPS][D], point[MAPS][D], constant[MAPS];
     for (int k = 0; k < MAPS; ++k) {
         constant[k] = all(slopes[k].constant);
-        for (int a = 0; a < D; ++a) factor[k][a] = all(slopes[k].factor[a]);
+        for (int a = 0; a < D; ++a) {
+            factor[k][a] = all(slopes[k].factor[a]);
+            point[k][a] = all(slopes[k].point[a]);
+        }
     }
     for (int64_t i = 0; i < cells; i += W) {
         const vf v = load(power + i);
@@ -86,7 +89,7 @@ static void add_slopes(const Slope *slopes, const Columns<D> &columns, int64_t f
         for (int k = 0; k < MAPS; ++k) {
             vf slope = constant[k];
 #pragma GCC unroll 3
-            for (int a = 0; a < D; ++a) slope += factor[k][a] * at[a];
+            for (int a = 0; a < D; ++a) slope += factor[k][a] * (at[a] - point[k][a]);
             sum[k] += v * slope;
         }
 #pragma GCC unroll 4
@@ -139,7 +142,8 @@ static void add_samples(Unit &u, bool is_displaced, int number) {
 static void find_slopes(Unit &u, int64_t sample, const Weighed *sums, Slope *slopes) {
     for (int64_t k = 0; k < u.count; ++k) {
         u.m.index = u.first + k;
-        slopes[k] = u.has_law[k] ? u.totals[k].add(u.m, sample, sums[k]) : Slope{};
+        slopes[k] = Slope{};
+        if (u.has_law[k]) u.totals[k].add(u.m, sample, sums[k], slopes[k]);
     }
 }
 
@@ -200,7 +204,8 @@ static void run_by_axes(Unit &u, const Plan &plan, Ahead &ahead) {
             Weighed found{};
             found.weight = multiply(u.weights + k * u.stride, power, m.task->row, products);
             locate_by_axes<D>(m, axes, products, found);
-            const Slope slope = u.totals[k].add(m, sample, found);
+            Slope slope;
+            u.totals[k].add(m, sample, found, slope);
             if (plan.needs_gradient) add_marginal_gradients(m, axes, products, slope, u.gradient(k));
         }
     }

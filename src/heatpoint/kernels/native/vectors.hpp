@@ -15,10 +15,15 @@ static inline vf all(float x) { return vf{} + x; }
 static inline vf load(const float *p) { return *reinterpret_cast<const vf *>(p); }
 static inline void store(float *p, vf x) { *reinterpret_cast<vf *>(p) = x; }
 
-static inline vd widened(const vf &x, int half) {
+static inline vd widened(vf x, int half) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    const __m512d lanes = (__m512d)x;
+    return (vd)_mm512_cvtps_pd((__m256)(half ? _mm512_extractf64x4_pd(lanes, 1) : _mm512_castpd512_pd256(lanes)));
+#else
     hf part;
     std::memcpy(&part, reinterpret_cast<const char *>(&x) + half * sizeof part, sizeof part);
     return __builtin_convertvector(part, vd);
+#endif
 }
 
 static inline vf narrowed(vd low, vd high) {
@@ -58,6 +63,28 @@ static inline vf load_anywhere(const float *p) {
 }
 
 static inline void store_anywhere(float *p, vf x) { std::memcpy(p, &x, sizeof x); }
+
+// The lanes of two neighbouring vectors from the last of the first on, and from the second of the first on. Loads across what has
+// just been stored in two pieces would wait until it has left for the cache.
+static inline vf one_before(vf before, vf here) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_alignr_epi32((__m512i)here, (__m512i)before, 15);
+#else
+    vf x;
+    for (int i = 0; i < W; ++i) x[i] = i ? here[i - 1] : before[W - 1];
+    return x;
+#endif
+}
+
+static inline vf one_after(vf here, vf after) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_alignr_epi32((__m512i)after, (__m512i)here, 1);
+#else
+    vf x;
+    for (int i = 0; i < W; ++i) x[i] = i + 1 < W ? here[i + 1] : after[0];
+    return x;
+#endif
+}
 
 // Low halves of 64-bit lanes times a 32-bit constant: the whole 64-bit product.
 static inline vq multiply_low(vq a, uint32_t b) {
