@@ -1,4 +1,4 @@
-"""Maps for the tests of the native decoders, and the instruction sets that they run on."""
+"""Maps for the tests of the native kernels, and the instruction sets that they run on."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def words(
     quad = np.arange(16 * blocks, dtype=np.uint64)
     sample = np.arange(num_samples, dtype=np.uint64)[:, None, None]
     index = np.arange(num_maps, dtype=np.uint64)[:, None]
-    four = np.stack(philox((quad, sample, index, np.uint64(stream)), seed, rounds=7), axis=-1)
+    four = np.stack(philox((quad, sample, index, np.asarray(stream, dtype=np.uint64)), seed, rounds=7), axis=-1)
     by_block = four.reshape(num_samples, num_maps, blocks, 16, 4).swapaxes(-1, -2)
     return by_block.reshape(num_samples, num_maps, -1)[..., :num_cells]
 

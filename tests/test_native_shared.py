@@ -7,230 +7,193 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from heatpoint import Grid, Points, kernels
-from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
+from heatpoint.basis import Basis, Triangular, Uniform
 from heatpoint.kernels import fused
-from heatpoint.kernels._call import Law, Sampled, sample
+from heatpoint.kernels._call import Law, sample
 from heatpoint.kernels._library import library
 from heatpoint.kernels._shared_draws import make_draw
-from heatpoint.sampling import Noise, sampling_argmax
+from heatpoint.sampling import sampling_argmax
 from heatpoint.scores import expected_error
 from heatpoint.support import Support
 from native_maps import PRESENT, random_maps
-from oracles_native import noise
+from native_sampling import (
+    BASES,
+    GRIDS,
+    SAMPLES,
+    THIN,
+    assert_derivatives_are_those_of_the_torch_form,
+    assert_equal,
+    assert_same,
+    assert_samples_and_their_gradient,
+    expected,
+    inputs,
+    native,
+    recorded,
+    results,
+)
 from peaks import peak_of
 
 pytestmark = pytest.mark.skipif(library().handle is None, reason=library().reason)
 
-SEED, SAMPLES = 0x1234_5678_9ABC_DEF0, 5
-BASES = {"none": None, "uniform": Uniform(), "triangular": Triangular(), "gaussian": Gaussian(sigma=0.7)}
-GRIDS = {
-    "1D": Grid((131,), stride=0.5, offset=3),
-    "2D": Grid((13, 37), stride=(4, 2), offset=(1.5, -20)),
-    "3D": Grid((5, 7, 11), stride=(1, 2, 3)),
-}
 # Groups of 7 maps: once as many as are summed together, and three maps more.
 BATCH = (2, 7)
-# Of the gradient's maximum, as for the kernel of independent maps (test_native.py).
-TOLERANCE = 4e-6
 SHARINGS = ("image", "batch")
 
 
-def targets(support: Support, batch: tuple[int, ...] = BATCH) -> Tensor:
-    share = torch.rand(*batch, support.ndim, generator=torch.Generator().manual_seed(8))
-    if isinstance(support, Points):
-        return share + support.xyz.mean(dim=-2)
-    return share * torch.tensor(support.size) + torch.tensor(support.offsets)
-
-
-def group_of(batch: tuple[int, ...], sharing: str) -> int:
-    """How many maps share their noise."""
-    return batch[-1] if sharing == "image" else torch.Size(batch).numel()
-
-
-def shared_noise(support: Support, batch: tuple[int, ...], sharing: str, seed: int = SEED, **drawn: Any) -> Noise:
-    """What groups of maps draw, in float64, for each of their maps."""
-    number, count = torch.Size(batch).numel(), group_of(batch, sharing)
-    found = noise(support, (number // count,), seed=seed, num_samples=SAMPLES, **drawn)
-
-    def spread(tensor: Tensor) -> Tensor:
-        return tensor.repeat_interleave(count, dim=1).reshape(SAMPLES, *batch, *tensor.shape[2:])
-
-    offsets = None if found.offsets is None else [spread(axis) for axis in found.offsets]
-    return Noise(spread(found.gumbel_uniform), offsets)
-
-
-def expected(
-    logits: Tensor, support: Support, target: Tensor, sharing: str, basis: Basis | None, formula: str, **options: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, and gradients with respect to logits and target, of the torch form in float64."""
-    batch = tuple(logits.shape[:-1])
-    drawn = shared_noise(support, batch, sharing, basis=basis, per_cell=formula == "paper")
-    exact, place = logits.double().requires_grad_(), target.double().requires_grad_()
-    on = Points(support.xyz.double()) if isinstance(support, Points) else support
-    maps = exact.reshape(*batch, *support.shape)
-    loss = expected_error(maps, on, place, basis=basis, formula=formula, noise=drawn, **options)  # type: ignore[arg-type]
-    loss.sum().backward()
-    assert exact.grad is not None
-    assert place.grad is not None
-    return loss.detach(), exact.grad, place.grad
-
-
-def law(batch: tuple[int, ...], sharing: str, **options: Any) -> Law:
-    return Law(**{"seed": SEED, "num_samples": SAMPLES, "maps_per_group": group_of(batch, sharing), **options})
-
-
-def native(logits: Tensor, support: Support, target: Tensor, sharing: str, **options: Any) -> Sampled:
-    drawn = {key: options.pop(key) for key in ("basis", "temperature", "formula") if key in options}
-    together = law(tuple(logits.shape[:-1]), sharing, **drawn)
-    return sample(logits, support, together, target=target, wants_gradient=True, **options)
-
-
-def assert_same(got: Sampled, wanted: tuple[Tensor, Tensor, Tensor]) -> None:
-    for found, exact in zip((got.loss, got.logits_gradient, got.target_gradient), wanted, strict=True):
-        assert found is not None
-        assert float((found - exact).abs().max() / exact.abs().max()) < TOLERANCE
-
-
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [*GRIDS, *THIN])
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_bases(grid: str, basis: str, formula: str, sharing: str) -> None:
-    support = GRIDS[grid]
-    logits, target = random_maps(*BATCH, support.num_cells), targets(support)
-    options = {"basis": BASES[basis], "formula": formula}
-    wanted = expected(logits, support, target, sharing, **options, temperature=2.0)
+    support = {**GRIDS, **THIN}[grid]
+    logits, target = inputs(support, BATCH)
+    options: dict[str, Any] = {"basis": BASES[basis], "formula": formula, "temperature": 2.0}
+    wanted = expected(logits, support, target, sharing, **options)
     for instruction_set in PRESENT:
-        given = {**options, "temperature": 2.0, "instruction_set": instruction_set}
-        assert_same(native(logits, support, target, sharing, **given), wanted)
+        assert_same(native(logits, support, target, sharing, instruction_set=instruction_set, **options), wanted)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.7, 0.25, 30.0, 0.2, 0.05])
 @pytest.mark.parametrize("formula", ["paper", "released"])
 def test_temperatures(temperature: float, formula: str) -> None:
     support = GRIDS["2D"]
-    logits, target = random_maps(*BATCH, support.num_cells), targets(support)
-    options = {"basis": Triangular(), "formula": formula, "temperature": temperature}
+    logits, target = inputs(support, BATCH)
+    options: dict[str, Any] = {"basis": Triangular(), "formula": formula, "temperature": temperature}
     wanted = expected(logits, support, target, "image", **options)
     for instruction_set in PRESENT:
-        got = native(logits, support, target, "image", **options, instruction_set=instruction_set)
-        assert_same(got, wanted)
+        assert_same(native(logits, support, target, "image", instruction_set=instruction_set, **options), wanted)
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("distance", ["l2", "smooth_l1", "squared", "weighed"])
 def test_distances_and_weights_of_axes(sharing: str, distance: str) -> None:
     support = GRIDS["2D"]
-    logits, target = random_maps(*BATCH, support.num_cells), targets(support)
+    logits, target = inputs(support, BATCH)
     weight = torch.tensor([[0.5, 0.0], [1.0, 3.0]])[torch.arange(14) % 2].view(*BATCH, 2)
-    options = {"axis_weight": weight} if distance == "weighed" else {"distance": distance}
+    options: Any = {"axis_weight": weight} if distance == "weighed" else {"distance": distance}
     exact = {"axis_weight": weight.double()} if distance == "weighed" else options
     got = native(logits, support, target, sharing, basis=Triangular(), **options)
-    assert_same(got, expected(logits, support, target, sharing, Triangular(), "paper", **exact))
+    assert_same(got, expected(logits, support, target, sharing, basis=Triangular(), **exact))
 
 
 @pytest.mark.parametrize("basis", ["none", "gaussian"])
 @pytest.mark.parametrize(("clouds", "sharing"), [((), "image"), ((), "batch"), ((2, 1), "image")])
 def test_points(basis: str, clouds: tuple[int, ...], sharing: str) -> None:
     support = Points(random_maps(*clouds, 131, 3, seed=3, scale=1.0) + 5)
-    logits, target = random_maps(*BATCH, 131), targets(support)
-    options = {"basis": BASES[basis], "formula": "paper", "temperature": 0.7}
+    logits, target = inputs(support, BATCH)
+    options: dict[str, Any] = {"basis": BASES[basis], "temperature": 0.7}
     got = native(logits, support, target, sharing, **options)
     assert_same(got, expected(logits, support, target, sharing, **options))
 
 
-@pytest.mark.parametrize("shape", [(3100,), (70, 90), (20, 21, 22)])
-@pytest.mark.parametrize("count", [1, 40])
-def test_maps_of_many_cells(shape: tuple[int, ...], count: int) -> None:
-    # More cells than are summed in floats, and one sample at a time or several, as there is room.
-    support = Grid(shape)
-    logits, target = random_maps(2, count, support.num_cells), targets(support, (2, count))
-    options = {"basis": Uniform(), "formula": "paper", "temperature": 1.0}
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    # More cells than are summed in floats. As there is room, four samples at a time, two, or of the last shape one.
+    [*itertools.product([(3100,), (70, 90), (20, 21, 22)], [1, 40]), ((25, 26, 27), 2)],
+)
+@pytest.mark.parametrize("formula", ["paper", "released"])
+def test_maps_of_many_cells(shape: tuple[int, ...], count: int, formula: str) -> None:
+    support, batch = Grid(shape), (2, count)
+    logits, target = inputs(support, batch)
+    options: dict[str, Any] = {"basis": Uniform(), "formula": formula}
     got = native(logits, support, target, "batch", **options)
     assert_same(got, expected(logits, support, target, "batch", **options))
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
+def test_more_maps_than_a_thread_takes_at_a_time(formula: str) -> None:
+    # 131 maps are 68 and 63.
+    support, batch = GRIDS["2D"], (2, 131)
+    logits, target = inputs(support, batch)
+    options: dict[str, Any] = {"basis": Triangular(), "formula": formula}
+    got = native(logits, support, target, "image", **options)
+    assert_same(got, expected(logits, support, target, "image", **options))
+
+
+@pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_samples_and_their_gradient(formula: str, sharing: str) -> None:
-    support, basis = GRIDS["2D"], Triangular()
-    logits = random_maps(*BATCH, support.num_cells)
-    slope = random_maps(SAMPLES, *BATCH, 2, seed=5)
-    drawn = shared_noise(support, BATCH, sharing, basis=basis, per_cell=formula == "paper")
-    exact = logits.double().requires_grad_()
-    maps = exact.reshape(*BATCH, *support.shape)
-    points = sampling_argmax(maps, support, basis=basis, noise=drawn, formula=formula)  # type: ignore[arg-type]
-    (points * slope).sum().backward()
-    together = law(BATCH, sharing, basis=basis, formula=formula)
-    got = sample(logits, support, together, sample_gradient=slope, wants_gradient=True, wants_samples=True)
-    assert got.loss is None
-    assert got.samples is not None
-    assert got.logits_gradient is not None
-    assert exact.grad is not None
-    assert float((got.samples - points.detach()).abs().max()) < 2e-5
-    assert float((got.logits_gradient - exact.grad).abs().max() / exact.grad.abs().max()) < TOLERANCE
+    support = GRIDS["2D"]
+    logits, slope = random_maps(*BATCH, support.num_cells), random_maps(SAMPLES, *BATCH, 2, seed=5)
+    options: dict[str, Any] = {"basis": Triangular(), "formula": formula}
+    assert_samples_and_their_gradient(logits, support, slope, sharing, **options)
+
+
+@pytest.mark.parametrize("formula", ["paper", "released"])
+@pytest.mark.parametrize("basis", [None, Uniform()])
+def test_large_slopes_at_the_lowest_temperature_stay_finite(basis: Basis | None, formula: str) -> None:
+    # One draw of this seed is as close to 1 as they come: the cell's E^(−1/τ) is 8e28, and its weight in the map e^−68, so that
+    # the sample lies between it and the peak.
+    support, batch, seed, sampled, cell = Grid((1031,)), (3,), 223, 3, 272
+    uniform = recorded(support, batch, "batch", seed=seed).gumbel_uniform
+    assert float(uniform[sampled, 0, cell]) == float(uniform.max()) == 1 - 2.0**-24
+    logits, slope = torch.zeros(*batch, 1031), 1e12 * random_maps(SAMPLES, *batch, 1, seed=5)
+    logits[:, 600] = 17.0 if formula == "paper" else 68.0
+    logits[1, cell] = -torch.inf
+    logits[2] = random_maps(1031)
+    options: dict[str, Any] = {"basis": basis, "formula": formula, "temperature": 0.25, "seed": seed}
+    gradient = assert_samples_and_their_gradient(logits, support, slope, "batch", **options)
+    assert bool(gradient.isfinite().all())
+    assert float(gradient[1, cell]) == 0
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("basis", ["none", "triangular", "gaussian"])
 @pytest.mark.parametrize("batch", [(1, 41), (3, 11), (150,)])
 def test_the_number_of_threads_changes_no_bit(formula: str, basis: str, batch: tuple[int, ...]) -> None:
-    support = Grid((24, 19))
-    logits, target = random_maps(*batch, support.num_cells), targets(support, batch)
-    options = {"basis": BASES[basis], "formula": formula}
+    support = Grid((48, 61))
+    logits, target = inputs(support, batch)
+    # A thread starts for 65536 draws.
+    assert logits.numel() * SAMPLES > 7 * 65536
+    options: dict[str, Any] = {"basis": BASES[basis], "formula": formula}
     one = native(logits, support, target, "image", num_threads=1, **options)
     for threads in (2, 3, 7):
-        more = native(logits, support, target, "image", num_threads=threads, **options)
-        for name in ("loss", "logits_gradient", "target_gradient"):
-            assert torch.equal(getattr(one, name), getattr(more, name))
+        assert_equal(native(logits, support, target, "image", num_threads=threads, **options), one)
 
 
 @pytest.mark.parametrize("basis", BASES)
 def test_a_map_has_the_noise_of_an_independent_one_with_its_groups_number(basis: str) -> None:
     support = GRIDS["2D"]
-    logits, target = random_maps(3, 4, support.num_cells), targets(support, (3, 4))
-    together = native(logits, support, target, "image", basis=BASES[basis])
+    logits, target = inputs(support, (3, 4))
+    together = results(native(logits, support, target, "image", basis=BASES[basis]))
     for number in range(4):
         alone = native(logits[:, number, None], support, target[:, number, None], "image", basis=BASES[basis])
-        for name in ("loss", "logits_gradient", "target_gradient"):
-            one, among = getattr(alone, name)[:, 0], getattr(together, name)[:, number]
+        for found, every in zip(results(alone), together, strict=True):
+            one, among = found[:, 0], every[:, number]
             torch.testing.assert_close(among, one, rtol=1e-6, atol=1e-6 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
 def test_forbidden_cells_and_maps_without_a_distribution(formula: str) -> None:
     support = GRIDS["2D"]
-    logits, target = random_maps(*BATCH, support.num_cells), targets(support)
+    logits, target = inputs(support, BATCH)
     logits[0, :, 5:] = -torch.inf
     logits[1, :, ::2] = -torch.inf
-    options = {"basis": Triangular(), "formula": formula}
+    options: dict[str, Any] = {"basis": Triangular(), "formula": formula}
     good = native(logits, support, target, "batch", **options)
-    assert good.logits_gradient is not None
-    assert bool((good.logits_gradient[logits == -torch.inf] == 0).all())
+    assert bool((results(good)[1][logits == -torch.inf] == 0).all())
     assert_same(good, expected(logits, support, target, "batch", **options))
     logits[0, 0], logits[0, 5, 100], logits[1, 6, 480] = -torch.inf, torch.nan, torch.inf
     got = native(logits, support, target, "batch", **options)
     assert (got.num_forbidden, got.num_undefined) == (1, 2)
     broken = torch.zeros(BATCH, dtype=torch.bool)
     broken[0, 0] = broken[0, 5] = broken[1, 6] = True
-    for name in ("loss", "logits_gradient", "target_gradient"):
-        assert bool(getattr(got, name)[broken].isnan().all())
+    for found, before in zip(results(got), results(good), strict=True):
+        assert bool(found[broken].isnan().all())
         # The maps beside them keep their bits.
-        assert torch.equal(getattr(got, name)[~broken], getattr(good, name)[~broken])
+        assert torch.equal(found[~broken], before[~broken])
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, 1e30])
 def test_degenerate_maps_stay_finite(scale: float) -> None:
-    support = Grid((1, 67))
-    logits, target = random_maps(4, 67, scale=scale), targets(support, (4,))
+    support, batch = Grid((1, 67)), (4,)
+    logits, target = inputs(support, batch, scale)
     for formula, temperature in itertools.product(("paper", "released"), (1e-30, 0.01, 0.249, 0.25, 1e6)):
-        options = {"basis": Triangular(), "formula": formula, "temperature": temperature}
-        got = native(logits, support, target, "batch", **options)
-        for name in ("loss", "logits_gradient", "target_gradient"):
-            assert bool(getattr(got, name).isfinite().all())
+        options: dict[str, Any] = {"basis": Triangular(), "formula": formula, "temperature": temperature}
+        for tensor in results(native(logits, support, target, "batch", **options)):
+            assert bool(tensor.isfinite().all())
 
 
 def test_without_maps_there_is_nothing() -> None:
@@ -244,41 +207,16 @@ def test_without_maps_there_is_nothing() -> None:
             assert logits.grad is not None
 
 
-@pytest.mark.parametrize("support", [*GRIDS.values(), Points(torch.rand(19, 3, generator=torch.Generator()))])
+@pytest.mark.parametrize(
+    "support", [*GRIDS.values(), *THIN.values(), Points(torch.rand(19, 3, generator=torch.Generator()))]
+)
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("formula", ["paper", "released"])
 def test_derivatives_are_those_of_the_torch_form(support: Support, sharing: str, formula: str) -> None:
     """First and second ones of the public functions, with the same draws."""
     if isinstance(support, Points) and formula == "released":
         return
-    batch, basis = (2, 3), Gaussian(0.1) if isinstance(support, Points) else Triangular()
-    seed = int(torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(0)))
-    recorded = shared_noise(support, batch, sharing, seed % 2**64, basis=basis, per_cell=formula == "paper")
-    slope, along = random_maps(SAMPLES, *batch, support.ndim, seed=1), random_maps(*batch, *support.shape, seed=2)
-
-    def derivatives(dtype: torch.dtype, form: str, draws: Noise | str) -> list[Tensor]:
-        logits = random_maps(*batch, *support.shape).to(dtype).requires_grad_()
-        target = targets(support, batch).to(dtype).requires_grad_()
-        on = Points(support.xyz.to(dtype)) if isinstance(support, Points) else support
-        found = []
-        for name in ("samples", "error"):
-            given: Any = {"basis": basis, "formula": formula, "temperature": 0.8, "num_samples": SAMPLES}
-            given |= {"noise": draws, "generator": torch.Generator().manual_seed(0) if draws is sharing else None}
-            with kernels.use(form):
-                if name == "samples":
-                    value = (sampling_argmax(logits, on, **given) * slope.to(dtype)).square().sum()
-                else:
-                    value = expected_error(logits, on, target, distance="squared", **given).square().sum()
-            found.append(torch.autograd.grad(value, logits, retain_graph=True)[0])
-            (gradient,) = torch.autograd.grad(value, logits, create_graph=True)
-            inputs = (logits,) if name == "samples" else (logits, target)
-            found += [gradient, *torch.autograd.grad((gradient * along.to(dtype)).sum(), inputs)]
-        return [tensor.detach() for tensor in found]
-
-    ours, exact = derivatives(torch.float32, "native", sharing), derivatives(torch.float64, "torch", recorded)
-    for found, right in zip(ours, exact, strict=True):
-        # Derivatives of the torch form in float32, through squares of squares: a few tens of roundings.
-        assert float((found - right).abs().max() / right.abs().max()) < 2e-5
+    assert_derivatives_are_those_of_the_torch_form(support, (2, 3), sharing, formula)
 
 
 def test_what_needs_another_form() -> None:
@@ -310,6 +248,10 @@ def test_the_kernel_refuses_what_it_cannot_do() -> None:
         given: dict[str, Any] = {"seed": 1, "num_samples": 2, "maps_per_group": 3, **refused}
         with pytest.raises(RuntimeError, match="it does not know this call"):
             sample(logits, grid, Law(**given), wants_samples=True)
+    for temperature in (1.0, 0.1):
+        given = {"seed": 1, "num_samples": 2, "maps_per_group": 3, "temperature": temperature}
+        with pytest.raises(RuntimeError, match="it does not know this call"):
+            sample(logits, Points(torch.rand(6, 5, 2)), Law(**given), wants_samples=True)
 
 
 @pytest.mark.parametrize("sharing", ["image", pytest.param("batch", marks=pytest.mark.slow)])

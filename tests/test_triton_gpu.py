@@ -28,7 +28,7 @@ gpu = [
 GRIDS = {"1D": Grid((131,)), "COCO": Grid((64, 48), stride=4), "long": Grid((10, 40, 50), stride=(1, 2, 3))}
 BASES = {"none": None, "triangular": Triangular(), "gaussian": Gaussian(sigma=0.7)}
 SEED, SAMPLES, BATCH = 0x1234_5678_9ABC_DEF0, 5, (2, 3)
-# See test_native.py.
+# See native_sampling.py.
 TOLERANCE = 4e-6
 
 
