@@ -11,6 +11,7 @@ from heatpoint.support import Grid
 from interpreted_triton import (
     BASES,
     GRIDS,
+    THIN,
     TOLERANCE,
     asked_for,
     assert_same,
@@ -51,17 +52,18 @@ def test_temperatures(formula: str, temperature: float, is_split: bool) -> None:
     quick(
         ("paper", "triangular", "3D", False),
         ("released", "triangular", "3D", True),
+        ("released", "gaussian", "1x37", False),
         among=[
             (formula, basis, grid, is_split)
             for formula in ("paper", "released")
             for basis in BASES
-            for grid in GRIDS
+            for grid in (*GRIDS, *THIN)
             for is_split in (False, True)
         ],
     ),
 )
 def test_bases(formula: str, basis: str, grid: str, is_split: bool) -> None:
-    support, shape = GRIDS[grid], BASES[basis]
+    support, shape = {**GRIDS, **THIN}[grid], BASES[basis]
     logits, target = maps(support), targets(support)
     got = fused(logits, support, target, basis=shape, temperature=2.0, formula=formula, is_split=is_split)
     assert_same(got, expected(logits, support, target, shape, formula, temperature=2.0))
