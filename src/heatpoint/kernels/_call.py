@@ -33,7 +33,8 @@ class Law:
         temperature: τ.
         formula: "paper" or "released".
         order: 0, or the prime order of the lattices, see `heatpoint._lattice_draws.order_of`.
-        maps_per_group: How many neighbouring maps have one noise, of which all groups have as many; not with an order.
+        maps_per_group: How many neighbouring maps have one noise, of which all groups have as many; not with an order, nor on
+            different clouds.
     """
 
     seed: int | Tensor

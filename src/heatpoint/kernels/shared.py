@@ -20,6 +20,10 @@ from heatpoint.kernels._columns import columns, positions
 from heatpoint.kernels._shared_draws import Draw, fold, gathered, plain_samples, support_of
 from heatpoint.support import Support
 
+# What a sample gives to the gradient is multiplied by it until the weights of the map have come to it: where they are small, it
+# can be as large as their inverse, 10³³ at the least temperature.
+SMALL = 2.0**-40
+
 
 def product_samples(draw: Draw, flat: Tensor) -> Tensor:
     """What `plain_samples` gives, by one product of matrices for each block. Differentiable as often as wanted."""
@@ -124,13 +128,13 @@ def _error_and_gradients(
         if into_weights is not None and into_target is not None:
             into_sums, into_goal = torch.autograd.grad(whole, (sums, goal))
             into_target[part] += into_goal[:, :, 0]
-            into_weights[part].baddbmm_(into_sums.flatten(2), made.flatten(1, 2))
+            into_weights[part].baddbmm_(SMALL * into_sums.flatten(2), made.flatten(1, 2))
     error = error.reshape(batch) / draw.num_samples
     if into_weights is None or into_target is None:
         return error, ()
     # The derivative of W = exp(scale · logits) is scale · W; samples do not change with a map's total, so nothing is added.
     scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
-    into_weights.mul_(weights).mul_(scale / draw.num_samples)
+    into_weights.mul_(weights).mul_(scale / (SMALL * draw.num_samples))
     return error, (into_weights.reshape(flat.shape), into_target.reshape(target.shape) / draw.num_samples)
 
 

@@ -41,7 +41,8 @@ struct hp_sampling {
     // In.
     int64_t num_maps, num_cells, num_samples;
     int64_t modulus;     // 0: all noise is independent; else a prime ≥ num_samples: noise over the samples is a lattice of its order
-    int64_t maps_per_group;  // 0 or 1: maps are independent; else so many neighbours have one noise; not with a modulus
+    int64_t maps_per_group;  // 0 or 1: maps are independent; else so many neighbours have one noise; not with a modulus,
+                             // not on different clouds
     int64_t lengths[3];      // cells per axis, x first; grids only
     double strides[3], offsets[3];
     double temperature, sigma;

@@ -30,6 +30,9 @@ bool is_sound(const hp_sampling &c) {
     if (c.basis < HP_BASIS_NONE || c.basis > HP_BASIS_GAUSSIAN || c.distance < 0 || c.distance > HP_DISTANCE_SQUARED) return false;
     if (c.axis_weight && c.distance == HP_DISTANCE_L2) return false;
     if (c.basis == HP_BASIS_GAUSSIAN && !(c.sigma > 0)) return false;
+    // Maps with one noise lie on one cloud.
+    for (int64_t i = 0; c.points && c.cloud_of_map && c.maps_per_group > 1 && i < c.num_maps; ++i)
+        if (c.cloud_of_map[i] != c.cloud_of_map[i / c.maps_per_group * c.maps_per_group]) return false;
     if (c.points) return c.formula == HP_FORMULA_PAPER && (c.basis == HP_BASIS_NONE || c.basis == HP_BASIS_GAUSSIAN);
     int64_t cells = 1;
     for (int a = 0; a < 3; ++a) {
@@ -60,12 +63,11 @@ Worker worker_of(int32_t isa) {
 }
 
 // Maps with one noise go to the threads in equal parts of a group, few enough that the noise is not made too often.
-void divide_groups(Task &task) {
+void divide_groups(Task &task, int64_t threads) {
     const int64_t maps = task.call->maps_per_group, groups = task.call->num_maps / maps;
-    const int64_t threads = task.call->num_threads < 1 ? 1 : task.call->num_threads;
     const int64_t asked = (threads + groups - 1) / groups, needed = (maps + UNIT - 1) / UNIT;
     const int64_t parts = asked > needed ? asked : needed, unit = (maps + parts - 1) / parts;
-    // Whole passes: which maps are summed together, and so no bit of a sum, does not depend on the number of threads.
+    // Whole passes: which maps are summed together, whatever the compiler makes of it, does not depend on the number of threads.
     task.unit = (unit + TOGETHER - 1) / TOGETHER * TOGETHER;
     task.units_per_group = (maps + task.unit - 1) / task.unit;
 }
@@ -117,14 +119,15 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
 
     // A thread is worth its start from some ten thousand draws on.
     const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
-    int64_t units = call->num_maps, room = Rows::total(task.row, longest_axis(*call));
+    int64_t threads = useful_threads(call->num_threads, call->num_maps, draws, 65536);
+    int64_t room = Rows::total(task.row, longest_axis(*call));
     // Below COLD the weights of the noise alone overflow: each map makes the noise anew, with its own weights in the log domain.
     if (call->maps_per_group > 1 && call->temperature >= COLD) {
-        divide_groups(task);
-        units = call->num_maps / call->maps_per_group * task.units_per_group;
+        divide_groups(task, threads);
+        const int64_t units = call->num_maps / call->maps_per_group * task.units_per_group;
+        threads = threads < units ? threads : units;
         room += Rows::of_units(task.row, task.unit);
     }
-    const int64_t threads = useful_threads(call->num_threads, units, draws, 65536);
 
     std::atomic<int64_t> working{0};
     on_threads(threads, [&] {

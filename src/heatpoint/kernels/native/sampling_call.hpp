@@ -16,10 +16,11 @@ namespace heatpoint {
 namespace {
 
 constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Philox
-constexpr int GROUP = 4;            // samples whose gradients are added in one pass
-constexpr int64_t GROUPED = 1 << 17;  // floats that such samples may keep: half a megabyte
-constexpr int64_t UNIT = 128;         // maps with one noise that a thread works on together, at most
-constexpr int64_t TOGETHER = 4;       // of them whose sums are made in one pass, at most; a divisor of UNIT
+constexpr int WAITING = 4;          // samples that wait until their gradients are added in one pass, at most
+constexpr int64_t KEPT = 1 << 17;   // floats that such samples may keep: half a megabyte
+constexpr int64_t UNIT = 128;       // maps with one noise that a thread works on together, at most
+constexpr int64_t WIDEST = 16;      // floats of the longest vectors
+constexpr int64_t TOGETHER = 4;     // of them whose sums are made in one pass, at most; a divisor of UNIT
 constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
 constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
 
@@ -37,8 +38,8 @@ enum {
     ROW_BASE,
     ROW_GRADIENT,
     ROW_WEIGHTS,
-    ROW_POSITIONS = ROW_WEIGHTS + GROUP,      // of the paper's sub-samples
-    ROW_CENTERS = ROW_POSITIONS + 3 * GROUP,  // of the map's own cloud
+    ROW_POSITIONS = ROW_WEIGHTS + WAITING,      // of the paper's sub-samples
+    ROW_CENTERS = ROW_POSITIONS + 3 * WAITING,  // of the map's own cloud
     ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
     ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
     ROW_LATTICE = ROW_SCORES + 2,             // words: base and step of each of three streams
@@ -54,7 +55,7 @@ struct Rows {
         return ROW_AXES * stride(length) + 29 * (padded(longest_axis) + 32);
     }
     // Of what maps with one noise keep beside it: base weights, and the last cells of a gradient.
-    static int64_t of_units(int64_t length, int64_t maps) { return maps * (stride(length) + 16); }
+    static int64_t of_units(int64_t length, int64_t maps) { return maps * (stride(length) + WIDEST); }
 };
 
 }  // namespace

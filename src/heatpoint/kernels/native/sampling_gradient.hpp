@@ -57,7 +57,7 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
 }
 
 template <int D, int COUNT>
-static void add_group(const Map &m, int first, const Slope *slopes, bool is_displaced) {
+static void add_waiting(const Map &m, int first, const Slope *slopes, bool is_displaced) {
     if (is_displaced)
         add_gradients<D, COUNT, true>(m, first, slopes);
     else

@@ -1,4 +1,5 @@
-// Sampling-argmax of one map after the other, forward and gradient together; compiled once per instruction set.
+// Sampling-argmax, forward and gradient together, of one map after the other; compiled once per instruction set. Maps that have
+// one noise are taken together where that can be: sampling_shared.hpp.
 //
 // A sample's weight of cell i is (p_i / E_i)^(1/τ) (paper) or p_i E_i^(−1/τ) (released), E_i = −log u_i, up to a factor that
 // cancels in the ratio: softmax((log p + g) / τ) with the Gumbel draw g = −log E, without two logarithms. Weights are kept until
@@ -22,6 +23,7 @@
 
 namespace heatpoint {
 namespace HP_ISA {
+namespace {
 
 #include "vectors.hpp"
 #include "philox.hpp"
@@ -57,15 +59,18 @@ static void fail_map(const Map &m) {
 // How one map is worked on, whatever the sample.
 struct Plan {
     bool by_axes, is_displaced, needs_gradient;
-    int group;  // samples whose gradients are added in one pass
+    int at_once;  // samples that wait for each other
 
-    explicit Plan(const Map &m) {
+    // Of `maps` maps at a time.
+    Plan(const Map &m, int64_t maps) {
         const hp_sampling &call = *m.call;
         by_axes = call.formula == HP_FORMULA_RELEASED && call.basis != HP_BASIS_NONE;
         is_displaced = !by_axes && call.basis != HP_BASIS_NONE;
         needs_gradient = call.logits_gradient != nullptr;
-        // Samples of large maps do not wait for others: together they would neither fit the cache nor leave memory alone.
-        group = !by_axes && m.task->row * (is_displaced ? 1 + call.ndim : 1) * GROUP <= GROUPED ? GROUP : 1;
+        // Samples of large maps do not wait for others: they would neither fit the cache nor take less room than the maps.
+        const int64_t rows = is_displaced ? 1 + call.ndim : 1;
+        at_once = by_axes ? 1 : WAITING;
+        while (at_once > 1 && at_once * rows * m.task->row > KEPT && 2 * at_once * rows > maps) at_once /= 2;
     }
 };
 
@@ -103,7 +108,7 @@ static void displace_sample(const Map &m, uint32_t sample, int waiting, Ahead &a
     }
 }
 
-// Weights of a sample, into the room for the sample that is number `waiting` of its group, and its moments.
+// Weights of a sample, into the room for the sample that is number `waiting` of those that wait, and its moments.
 template <int D, class STREAM>
 static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes, Ahead &ahead,
                         Moments &moments) {
@@ -159,11 +164,11 @@ static float gradient_scale(const hp_sampling &call) {
     return (float)(call.sample_gradient ? per_logit : per_logit / (double)call.num_samples);
 }
 
-static void write_gradient(const Map &m) {
+// Writes the gradient of the map, of the sum `gradient`, which may lie in the same place.
+static void write_gradient(const Map &m, const float *gradient) {
     const hp_sampling &call = *m.call;
     const float scale = gradient_scale(call);
-    const float *__restrict gradient = m.row(ROW_GRADIENT);
-    float *__restrict out = call.logits_gradient + m.index * call.num_cells;
+    float *out = call.logits_gradient + m.index * call.num_cells;
     for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
 }
 
@@ -171,18 +176,18 @@ template <int D, class STREAM>
 static void run_map(Map &m) {
     if (!prepare(m, m.row(ROW_BASE))) return fail_map(m);
     if (m.call->points && !m.task->centers) center_cloud<D>(m);
-    const Plan plan(m);
+    const Plan plan(m, 1);
     Ahead ahead;
     prepare_noise<D, STREAM>(m, plan, ahead);
     if (plan.needs_gradient) std::memset(m.row(ROW_GRADIENT), 0, m.task->row * sizeof(float));
     Axes axes;
     if (plan.by_axes) axes.arrange(*m.call, m.row(ROW_AXES));
-    Moments moments[GROUP];
-    Slope slopes[GROUP];
+    Moments moments[WAITING];
+    Slope slopes[WAITING];
     Totals totals;
-    for (int64_t first = 0; first < m.call->num_samples; first += plan.group) {
+    for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
-        const int count = left < plan.group ? (int)left : plan.group;
+        const int count = left < plan.at_once ? (int)left : plan.at_once;
         for (int s = 0; s < count; ++s) draw_sample<D, STREAM>(m, plan, (uint32_t)(first + s), s, axes, ahead, moments[s]);
         for (int s = 0; s < count; ++s) {
             if (!plan.by_axes) moments[s].template settle<D>();
@@ -191,13 +196,13 @@ static void run_map(Map &m) {
         if (!plan.needs_gradient) continue;
         if (plan.by_axes)
             add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0], m.row(ROW_GRADIENT));
-        else if (count == GROUP)
-            add_group<D, GROUP>(m, 0, slopes, plan.is_displaced);
+        else if (count == WAITING)
+            add_waiting<D, WAITING>(m, 0, slopes, plan.is_displaced);
         else
-            for (int s = 0; s < count; ++s) add_group<D, 1>(m, s, slopes, plan.is_displaced);
+            for (int s = 0; s < count; ++s) add_waiting<D, 1>(m, s, slopes, plan.is_displaced);
     }
     totals.write(m);
-    if (plan.needs_gradient) write_gradient(m);
+    if (plan.needs_gradient) write_gradient(m, m.row(ROW_GRADIENT));
 }
 
 template <class STREAM>
@@ -218,6 +223,7 @@ static Power power_of(double temperature) {
     return temperature == 0.5 ? INVERSE_SQUARE : GENERAL;
 }
 
+}  // namespace
 }  // namespace HP_ISA
 
 #define HP_WORKER_NAME(isa) worker_##isa

@@ -116,12 +116,14 @@ struct Axes {
     }
 };
 
-// Sums of the weights over all axes but one.
-static void marginalise(Axes &axes, const float *__restrict weights) {
+// Sums of the weights over all axes but one, of weights with the sum `total`.
+static void marginalise(Axes &axes, const float *__restrict weights, double total) {
     const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
     float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
     if (height * depth == 1) {
         std::memcpy(mx, weights, width * sizeof(float));
+        if (my) my[0] = (float)total;
+        if (mz) mz[0] = (float)total;
         return;
     }
     double *columns = axes.sums[0], *rows = axes.sums[1];
@@ -195,7 +197,7 @@ static void draw_lines(const Map &m, uint32_t sample, Axes &axes, Ahead &ahead) 
 // The point of the sample under the released formula, less the middle, of weights with the sum `found.weight`.
 template <int D>
 static void locate_by_axes(const Map &m, Axes &axes, const float *weights, Weighed &found) {
-    marginalise(axes, weights);
+    marginalise(axes, weights, found.weight);
     for (int a = 0; a < D; ++a) found.position[a] = axes.axis[a].locate(*m.call, a, m.middle[a], found.weight);
     // The slopes of the axes are per unit of a weight.
     found.weight = 1;

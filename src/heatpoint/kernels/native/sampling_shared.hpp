@@ -7,17 +7,19 @@
 
 constexpr int64_t SUMMED = 4 * FLUSHED;  // cells whose weighted sums are kept in floats
 constexpr int64_t ADDED = 512;           // cells whose gradients are added sample by sample: they stay in the nearest cache
+// What V is multiplied by in a gradient: where W is small, V / Σ W V can be as large as 1 / W, 10³³ at a temperature of COLD.
+constexpr float SMALL = 0x1p-40f;
 
 // Some maps of a group at work in a thread.
 struct Unit {
     Map &m;
     int64_t first, count;
-    float *weights, *tails;  // (UNIT, stride) base weights, (UNIT, 16) gradients of the cells beyond the last whole vector
+    float *weights, *tails;  // (UNIT, stride) base weights, (UNIT, WIDEST) gradients of the cells beyond the last whole vector
     int64_t stride;
     bool has_law[UNIT];
     Totals totals[UNIT];
-    Weighed sums[GROUP][UNIT];
-    Slope slopes[GROUP][UNIT];
+    Weighed sums[WAITING][UNIT];
+    Slope slopes[WAITING][UNIT];
 
     Unit(Map &m, int64_t first, int64_t count) : m(m), first(first), count(count), stride(Rows::stride(m.task->row)) {
         weights = m.room.start + Rows::total(m.task->row, longest_axis(*m.call));
@@ -71,9 +73,9 @@ static void add_slopes(const Slope *slopes, const Columns<D> &columns, int64_t f
     for (int a = 0; a < D; ++a) position[a] = columns.position[a] + from;
     vf factor[MAPS][D], point[MAPS][D], constant[MAPS];
     for (int k = 0; k < MAPS; ++k) {
-        constant[k] = all(slopes[k].constant);
+        constant[k] = all(SMALL * slopes[k].constant);
         for (int a = 0; a < D; ++a) {
-            factor[k][a] = all(slopes[k].factor[a]);
+            factor[k][a] = all(SMALL * slopes[k].factor[a]);
             point[k][a] = all(slopes[k].point[a]);
         }
     }
@@ -134,12 +136,12 @@ static void add_samples(Unit &u, bool is_displaced, int number) {
     if (whole == n) return;
     together(u, [&](int64_t k, auto maps) HP_INLINE {
         for (int s = 0; s < number; ++s)
-            add_slopes<D, maps.value>(u.slopes[s] + k, Columns<D>(u.m, is_displaced, s), whole, W, u.tails + 16 * k, 16);
+            add_slopes<D, maps.value>(u.slopes[s] + k, Columns<D>(u.m, is_displaced, s), whole, W, u.tails + WIDEST * k, WIDEST);
     });
 }
 
-// Slopes of all maps at their points of a sample.
-static void find_slopes(Unit &u, int64_t sample, const Weighed *sums, Slope *slopes) {
+// Adds a sample to all maps, and finds what it gives to their gradients.
+static void finish_sample(Unit &u, int64_t sample, const Weighed *sums, Slope *slopes) {
     for (int64_t k = 0; k < u.count; ++k) {
         u.m.index = u.first + k;
         slopes[k] = Slope{};
@@ -147,28 +149,19 @@ static void find_slopes(Unit &u, int64_t sample, const Weighed *sums, Slope *slo
     }
 }
 
-// As many samples at a time as fit the cache, or take no more than half the room of the maps.
-static int samples_at_once(const Unit &u, bool is_displaced) {
-    const int64_t rows = is_displaced ? 1 + u.m.call->ndim : 1;
-    for (int number = GROUP; number > 1; number /= 2)
-        if (number * rows * u.m.task->row <= GROUPED || 2 * number * rows <= u.count) return number;
-    return 1;
-}
-
 template <int D>
 static void run_by_cells(Unit &u, const Plan &plan, Ahead &ahead) {
     const Map &m = u.m;
-    const int64_t most = samples_at_once(u, plan.is_displaced);
-    for (int64_t first = 0; first < m.call->num_samples; first += most) {
+    for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
-        const int number = (int)(left < most ? left : most);
+        const int number = left < plan.at_once ? (int)left : plan.at_once;
         for (int s = 0; s < number; ++s) {
-            Moments moments{};
+            Moments moments{};  // of V alone, which nobody needs
             weigh_sample<0, Independent>(m, (uint32_t)(first + s), m.row(ROW_WEIGHTS + s), ahead.weights, moments);
             if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, ahead, moments);
         }
         sum_samples<D>(u, plan.is_displaced, number);
-        for (int s = 0; s < number; ++s) find_slopes(u, first + s, u.sums[s], u.slopes[s]);
+        for (int s = 0; s < number; ++s) finish_sample(u, first + s, u.sums[s], u.slopes[s]);
         if (plan.needs_gradient) add_samples<D>(u, plan.is_displaced, number);
     }
 }
@@ -195,7 +188,7 @@ static void run_by_axes(Unit &u, const Plan &plan, Ahead &ahead) {
     axes.arrange(*m.call, m.row(ROW_AXES));
     float *power = m.row(ROW_WEIGHTS), *products = m.row(ROW_WEIGHTS + 1);
     for (int64_t sample = 0; sample < m.call->num_samples; ++sample) {
-        Moments moments{};
+        Moments moments{};  // of V alone, which nobody needs
         weigh_sample<0, Independent>(m, (uint32_t)sample, power, ahead.weights, moments);
         draw_lines<D, Independent>(m, (uint32_t)sample, axes, ahead);
         for (int64_t k = 0; k < u.count; ++k) {
@@ -211,18 +204,15 @@ static void run_by_axes(Unit &u, const Plan &plan, Ahead &ahead) {
     }
 }
 
-// The gradient of map k is the sum so far, times its base weights unless those are in it already, and a scale.
-static void finish_gradient(const Unit &u, int64_t k, bool is_weighed) {
+// The gradient of map k is the sum so far, times its base weights and a scale.
+static void finish_gradient(const Unit &u, int64_t k) {
     const hp_sampling &call = *u.m.call;
     const int64_t n = call.num_cells, whole = n / W * W;
-    const float scale = gradient_scale(call), *__restrict weights = u.weights + k * u.stride;
+    const float scale = gradient_scale(call) / SMALL, *__restrict weights = u.weights + k * u.stride;
     float *__restrict out = u.gradient(k);
-    if (!is_weighed) std::memcpy(out + whole, u.tails + 16 * k, (n - whole) * sizeof(float));
-    for (int64_t i = 0; i < n; ++i) {
-        const float weight = is_weighed ? 1.0f : weights[i];
-        // A cell that cannot be drawn gets none, however large the sum.
-        out[i] = weight > 0 ? out[i] * weight * scale : 0.0f;
-    }
+    std::memcpy(out + whole, u.tails + WIDEST * k, (n - whole) * sizeof(float));
+    // A cell that cannot be drawn gets none, however large the sum.
+    for (int64_t i = 0; i < n; ++i) out[i] = weights[i] > 0 ? out[i] * weights[i] * scale : 0.0f;
 }
 
 template <int D>
@@ -232,14 +222,14 @@ static void run_unit(Unit &u) {
     const int64_t row = m.task->row;
     m.index = u.first;
     if (call.points && !m.task->centers) center_cloud<D>(m);
-    const Plan plan(m);
+    const Plan plan(m, u.count);
     for (int64_t k = 0; k < u.count; ++k) {
         m.index = u.first + k;
         u.has_law[k] = prepare(m, u.weights + k * u.stride);
         if (!u.has_law[k]) std::memset(u.weights + k * u.stride, 0, row * sizeof(float));
         if (plan.needs_gradient) std::memset(u.gradient(k), 0, call.num_cells * sizeof(float));
     }
-    std::memset(u.tails, 0, 16 * u.count * sizeof(float));
+    std::memset(u.tails, 0, WIDEST * u.count * sizeof(float));
     float *base = m.row(ROW_BASE);
     for (int64_t i = 0; i < row; ++i) base[i] = i < call.num_cells ? 1.0f : 0.0f;
     Ahead ahead;
@@ -255,7 +245,11 @@ static void run_unit(Unit &u) {
             continue;
         }
         u.totals[k].write(m);
-        if (plan.needs_gradient) finish_gradient(u, k, plan.by_axes);
+        if (!plan.needs_gradient) continue;
+        if (plan.by_axes)
+            write_gradient(m, u.gradient(k));
+        else
+            finish_gradient(u, k);
     }
 }
 
@@ -263,9 +257,9 @@ static void run_units(Map &m) {
     const Task &task = *m.task;
     const int64_t maps = m.call->maps_per_group, units = m.call->num_maps / maps * task.units_per_group;
     for (;;) {
-        const int64_t number = m.task->next.fetch_add(1, std::memory_order_relaxed);
-        if (number >= units) return;
-        const int64_t group = number / task.units_per_group, start = number % task.units_per_group * task.unit;
+        const int64_t unit = m.task->next.fetch_add(1, std::memory_order_relaxed);
+        if (unit >= units) return;
+        const int64_t group = unit / task.units_per_group, start = unit % task.units_per_group * task.unit;
         m.noise = (uint32_t)group;
         Unit u(m, group * maps + start, maps - start < task.unit ? maps - start : task.unit);
         switch (m.call->ndim) {
