@@ -18,7 +18,7 @@ from heatpoint.rounding import gaussian_map
 from heatpoint.scores import rounded_cross_entropy
 from heatpoint.support import Grid
 
-SAMPLED = ("native", "gemm, noise per image", "torch form")
+SAMPLED = ("native", "native, noise per image", "gemm, noise per image", "torch form")
 SIDES = (16, 32, 64, 128)
 NUMBERS = (196, 392, 784, 1568, 3136)
 Step = Callable[[], object]

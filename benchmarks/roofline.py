@@ -42,29 +42,45 @@ KERNELS = ("coco-30", "human36m-10", "oct-10", "points-30")
 PROBES = 3
 
 
-def native_work(task: Task, temperature: float, *, released: bool) -> Work:
-    """Of the native kernel, per cell of every sample: a draw, a power, offsets and sums, the gradient."""
-    ndim = 3 if task.is_cloud else len(task.cells)
+def _ndim(task: Task) -> int:
+    return 3 if task.is_cloud else len(task.cells)
+
+
+def _noise(task: Task, temperature: float, *, has_offsets: bool) -> float:
+    """Of a cell of a sample: a draw, a power, offsets."""
     each = PHILOX + LOGARITHM + POWER.get(temperature, GENERAL_POWER)
-    if released:
-        each += RELEASED
-    else:
-        words, offset = (NORMAL_WORDS, NORMAL) if task.is_cloud else (TRIANGULAR_WORDS, TRIANGULAR)
-        # sampling_gradient.hpp, add_gradients: a slope of every axis, times the weight.
-        each += words[ndim] * PHILOX + ndim * (offset + DISPLACED) + ndim + 1
+    words, offset = (NORMAL_WORDS, NORMAL) if task.is_cloud else (TRIANGULAR_WORDS, TRIANGULAR)
+    return each + (words[_ndim(task)] * PHILOX + _ndim(task) * offset if has_offsets else 0.0)
+
+
+def native_work(task: Task, temperature: float, *, released: bool) -> Work:
+    """Of the native kernel, per cell of every sample: noise, sums, the gradient."""
+    # sampling_gradient.hpp, add_gradients: a slope of every axis, times the weight.
+    rest = RELEASED if released else _ndim(task) * (DISPLACED + 1) + 1
+    each = _noise(task, temperature, has_offsets=not released) + rest
+    maps = 4.0 * task.elements() / task.samples
+    return Work(multiplies=each * task.elements(), read=maps, written=maps)
+
+
+def shared_work(task: Task, temperature: float) -> Work:
+    """Of the native kernel where maps share their draws: noise for each group, sums and the gradient for each map."""
+    # sampling_offsets.hpp, displace: positions and their sums, which come with the noise. sampling_shared.hpp, add_sums and
+    # add_slopes: a product, and for each axis a sum and a slope, times the powers of the noise.
+    noise = _noise(task, temperature, has_offsets=True) + _ndim(task) * DISPLACED
+    each = noise / task.batch[-1] + 2.0 * (1 + _ndim(task))
     maps = 4.0 * task.elements() / task.samples
     return Work(multiplies=each * task.elements(), read=maps, written=maps)
 
 
 def product_work(task: Task) -> Work:
     """Of the matrix products: 1 + D columns, forward and back, and one uniform per cell, sample and group for each."""
-    ndim = 3 if task.is_cloud else len(task.cells)
+    columns = 1.0 + _ndim(task)
     maps = 4.0 * task.elements() / task.samples
     return Work(
-        multiplies=2.0 * (1 + ndim) * task.elements(),
+        multiplies=2.0 * columns * task.elements(),
         read=maps,
         written=maps,
-        uniforms=(1.0 + ndim) * task.elements() / task.batch[-1],
+        uniforms=columns * task.elements() / task.batch[-1],
     )
 
 
@@ -86,6 +102,8 @@ def work_of(operation: str, form: str, num_bytes: float, size: Size) -> Work | N
     task = TASKS[key].shrunk(size)
     if form == "gemm, noise per image":
         return product_work(task)
+    if form == "native, noise per image":
+        return shared_work(task, tau)
     released = form == "native, released formula"
     return native_work(task, tau, released=released) if released or form == "native" else None
 

@@ -110,16 +110,6 @@ def forms_of(
     support = support_of(task)
     logits = torch.randn(*task.batch, *task.cells, generator=generator).requires_grad_()
     target = torch.rand(*task.batch, support.ndim, generator=generator) - (0.0 if task.is_cloud else 0.5)
-
-    def step(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        def both() -> Tensor:
-            logits.grad = None
-            found = loss()
-            found.mean().backward()
-            return found.detach()
-
-        return both
-
     basis = {"name": "gaussian", "sigma": SIGMA} if task.is_cloud else "triangular"
 
     def ours(choice: Choice) -> Tensor:
@@ -137,14 +127,23 @@ def forms_of(
             )
 
     found = {
-        name: Form(step(partial(ours, choice)), "ours")
+        name: Form(partial(_step, logits, partial(ours, choice)), "ours")
         for name, choice in OURS.items()
         if choice.fits(task, is_huge=is_huge)
     }
     if not is_huge:
         others = _others(task, support, logits, target, temperature, peers)
-        found |= {name: Form(step(loss), source, result) for name, (loss, source, result) in others.items()}
+        found |= {
+            name: Form(partial(_step, logits, loss), source, result) for name, (loss, source, result) in others.items()
+        }
     return found, logits.numel() * logits.element_size()
+
+
+def _step(logits: Tensor, loss: Callable[[], Tensor]) -> Tensor:
+    logits.grad = None
+    found = loss()
+    found.mean().backward()
+    return found.detach()
 
 
 def _others(

@@ -119,6 +119,10 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
     row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")
     assert row.multiplies == (6 + 8 + 5 + 3 + 4 + 2 + 2) * part("sampling").TASKS["oct-10"].elements()
+    # Those of two axes once for 17 maps; a product, two sums, two slopes and a product for each of them.
+    shared = roofline.work_of("sampling coco-30 2", "native, noise per image", 1.0, "full")
+    noise = 6 + 8 + 5 + 6 + 2 * (4 + 2)
+    assert shared.multiplies == pytest.approx((noise / 17 + 6) * part("sampling").TASKS["coco-30"].elements())
 
 
 def test_growth_is_fitted_over_four_sizes() -> None:

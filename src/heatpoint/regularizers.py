@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from heatpoint._checks import message
 from heatpoint._lattice import along, axis_steps
 from heatpoint._numerics import full_precision, log_probabilities, probabilities
 from heatpoint.expectation import expected_position
+from heatpoint.kernels._readable import unreadable
 from heatpoint.support import Grid, Support, check_support
 
 
@@ -98,11 +101,46 @@ def jensen_shannon_regularizer(
     else:
         grid.check_points(function, center, "center")
     log_q = gaussian_log_probabilities(center.to(log_p.dtype), grid, sigma_cells=sigma_cells)
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    # π log π is 0 at a forbidden cell; −inf · 0 would be NaN, in the gradient too.
-    from_p = log_p.exp() * torch.where(log_p == -torch.inf, 0.0, log_p - log_m)
-    from_q = log_q.exp() * (log_q - log_m)
-    return 0.5 * (from_p + from_q).sum(dim=-1)
+    if unreadable(log_p) or unreadable(log_q):
+        return _divergence(*_parts(log_p, log_q))
+    divergence: Tensor = _JensenShannon.apply(log_p, log_q)
+    return divergence
+
+
+def _parts(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """p log(p / m) and q log(q / m) of every cell: p / m = 2 p / (p + q) is twice the sigmoid of log p − log q."""
+    # 0 log 0 is 0 at a forbidden cell; 0 · −inf would be NaN, in the gradient too.
+    log_p = log_p.clamp(min=-1e30)
+    difference = log_p - log_q
+    from_p = log_p.exp() * logsigmoid(difference).add_(math.log(2))
+    return from_p, log_q.exp() * logsigmoid(-difference).add_(math.log(2))
+
+
+def _divergence(from_p: Tensor, from_q: Tensor) -> Tensor:
+    return 0.5 * (from_p.sum(dim=-1) + from_q.sum(dim=-1))
+
+
+class _JensenShannon(torch.autograd.Function):
+    """The divergence of rows of logarithms, (*batch, cells) both.
+
+    Its derivatives ½ p log(p / m) and ½ q log(q / m) by log p and log q are made of the forward pass's own parts: all that comes
+    by way of m cancels.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
+        parts = _parts(log_p, log_q)
+        wanted = [part if needed else None for part, needed in zip(parts, ctx.needs_input_grad, strict=True)]
+        ctx.save_for_backward(log_p, log_q, *wanted)
+        return _divergence(*parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        log_p, log_q, *parts = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody wants the gradient's gradient
+            parts = _parts(log_p, log_q)
+        half = 0.5 * gradient[..., None]
+        return tuple(half * part if needed else None for part, needed in zip(parts, ctx.needs_input_grad, strict=True))
 
 
 @full_precision

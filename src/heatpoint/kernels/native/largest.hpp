@@ -194,6 +194,12 @@ static T kth_largest(const T *numbers, int64_t count, int64_t k, T least) {
     return best.count < k ? least : best.values[k - 1];
 }
 
+// Asks memory for numbers: those of the next map while this one is worked on, in even parts, for it can only be asked for so much.
+template <typename T>
+static inline void ask_for(const T *numbers, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(numbers + i, 0, 2);
+}
+
 // The k largest cells of a map, k up to MOST_KEPT; false if it holds a NaN. `maxima` has room for those of its groups.
 template <typename T>
 static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, T *values, int64_t *index) {
@@ -208,6 +214,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     V of_all = tail;
     for (int64_t v = 0; v < num_vectors; v += length, groups += L) {
         const int64_t last = v + length < full ? v + length : full;
+        ask_for(map + num_cells + v * L, length * L / 2);
         V most = last > v ? maximum(map + v * L, last - v, is_nan) : tail;
         if (v + length > full) most = tail > most ? tail : most;
         of_all = most > of_all ? most : of_all;
@@ -223,8 +230,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     least = kth_largest(maxima, groups, k, least);
     Keeper<T> best(k, least);
     for (int64_t v = 0, group = 0; v < num_vectors; v += length, group += L) {
-        // Memory would rest meanwhile: the same part of the next map is asked for.
-        for (int64_t i = 0; i < length * L; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(map + num_cells + v * L + i, 0, 2);
+        ask_for(map + num_cells + v * L + length * L / 2, length * L / 2);
         if (!lane_bits<T>(read(maxima + group) >= best.least)) continue;
         const int64_t last = v + length < full ? v + length : full;
         for (int64_t u = v; u < last; ++u) best.add(read(map + u * L), u * L);
