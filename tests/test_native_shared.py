@@ -29,6 +29,7 @@ from native_sampling import (
     assert_samples_and_their_gradient,
     expected,
     inputs,
+    law,
     native,
     recorded,
     results,
@@ -137,6 +138,11 @@ def test_large_slopes_at_the_lowest_temperature_stay_finite(basis: Basis | None,
     gradient = assert_samples_and_their_gradient(logits, support, slope, "batch", **options)
     assert bool(gradient.isfinite().all())
     assert float(gradient[1, cell]) == 0
+    # However large the sum that a forbidden cell has no part in.
+    drawn = law(batch, "batch", **options)
+    beyond = sample(logits, support, drawn, sample_gradient=1e13 * slope, wants_gradient=True).logits_gradient
+    assert beyond is not None
+    assert float(beyond[1, cell]) == 0
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
