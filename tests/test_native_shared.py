@@ -146,6 +146,15 @@ def test_large_slopes_at_the_lowest_temperature_stay_finite(basis: Basis | None,
 
 
 @pytest.mark.parametrize("formula", ["paper", "released"])
+def test_small_slopes_at_the_lowest_temperature_are_kept(formula: str) -> None:
+    # Those of a mean over some images, in maps of whose samples some have weights that add to 1e20.
+    support, batch = Grid((32, 64, 64)), (2,)
+    logits, slope = random_maps(*batch, support.num_cells, scale=1.0), 1e-6 * random_maps(SAMPLES, *batch, 3, seed=5)
+    options: dict[str, Any] = {"basis": None, "formula": formula, "temperature": 0.25}
+    assert_samples_and_their_gradient(logits, support, slope, "batch", **options)
+
+
+@pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("basis", ["none", "triangular", "gaussian"])
 @pytest.mark.parametrize("batch", [(1, 41), (3, 11), (150,)])
 def test_the_number_of_threads_changes_no_bit(formula: str, basis: str, batch: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from heatpoint.kernels._columns import columns, positions
 from heatpoint.kernels._shared_draws import Draw, fold, gathered, plain_samples, support_of
 from heatpoint.support import Support
 
-# What a sample gives to the gradient is multiplied by it until the weights of the map have come to it: where they are small, it
+# What the draws give to the gradient is multiplied by it until the weights of the map have come to it: where they are small, it
 # can be as large as their inverse, 10³³ at the least temperature.
 SMALL = 2.0**-40
 
@@ -128,7 +128,7 @@ def _error_and_gradients(
         if into_weights is not None and into_target is not None:
             into_sums, into_goal = torch.autograd.grad(whole, (sums, goal))
             into_target[part] += into_goal[:, :, 0]
-            into_weights[part].baddbmm_(SMALL * into_sums.flatten(2), made.flatten(1, 2))
+            into_weights[part].baddbmm_(into_sums.flatten(2), made.mul_(SMALL).flatten(1, 2))
     error = error.reshape(batch) / draw.num_samples
     if into_weights is None or into_target is None:
         return error, ()

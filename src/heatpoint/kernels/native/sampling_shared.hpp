@@ -73,14 +73,14 @@ static void add_slopes(const Slope *slopes, const Columns<D> &columns, int64_t f
     for (int a = 0; a < D; ++a) position[a] = columns.position[a] + from;
     vf factor[MAPS][D], point[MAPS][D], constant[MAPS];
     for (int k = 0; k < MAPS; ++k) {
-        constant[k] = all(SMALL * slopes[k].constant);
+        constant[k] = all(slopes[k].constant);
         for (int a = 0; a < D; ++a) {
-            factor[k][a] = all(SMALL * slopes[k].factor[a]);
+            factor[k][a] = all(slopes[k].factor[a]);
             point[k][a] = all(slopes[k].point[a]);
         }
     }
     for (int64_t i = 0; i < cells; i += W) {
-        const vf v = load(power + i);
+        const vf v = SMALL * load(power + i);
         vf at[D];
 #pragma GCC unroll 3
         for (int a = 0; a < D; ++a) at[a] = load(position[a] + i);
