@@ -296,6 +296,27 @@ def test_logits_far_apart_and_a_single_cell() -> None:
     assert nobody.shape == (0, 3)
 
 
+@pytest.mark.usefixtures("each_form")
+def test_gradients_at_the_least_temperature_stay_finite() -> None:
+    # One cell has nearly all the weight: where another wins a sample, its draw is as much larger as its weight is smaller.
+    logits = torch.zeros(2, 4096)
+    logits[:, 2048] = 15.0
+    logits.requires_grad_()
+    error = expected_error(
+        logits,
+        Grid((4096,), stride=4000.0),
+        torch.zeros(2, 1),
+        basis=None,
+        num_samples=1000,
+        temperature=0.25,
+        distance="squared",
+        noise="image",
+        generator=torch.Generator().manual_seed(3),
+    )
+    (gradient,) = torch.autograd.grad(error.sum(), logits)
+    assert gradient.isfinite().all()
+
+
 def test_what_products_cannot_do_takes_the_plain_form_or_is_refused() -> None:
     grid, ring = Grid((5, 6)), Grid((6,), cyclic=(0,))
     maps = torch.zeros(2, 3, 5, 6)
