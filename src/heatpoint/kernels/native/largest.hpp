@@ -144,6 +144,8 @@ class Keeper {
 
     // Puts what was kept in order; what is no longer wanted is lost.
     void sort() {
+        const V none{};
+        std::memcpy(values + count, &none, sizeof none);
         T sorted[ROOM];
         int64_t at[ROOM];
         for (int64_t i = 0; i < count; i += L) {
@@ -170,7 +172,7 @@ class Keeper {
     }
 
     int64_t wanted, count = 0;
-    T least, values[ROOM] = {};
+    T least, values[ROOM];
     int64_t places[ROOM];
 
   private:
