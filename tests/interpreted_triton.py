@@ -35,13 +35,6 @@ GRIDS = {
     "2D": Grid((11, 7), stride=(4, 2), offset=(1.5, -20)),
     "3D": Grid((2, 5, 9), stride=(1, 2, 3)),
 }
-# An axis of one cell has offsets as the others have.
-THIN = {
-    "1x37": Grid((1, 37), stride=(4, 2), offset=(1.5, -20)),
-    "5x1": Grid((5, 1), stride=(1, 2)),
-    "1x1x11": Grid((1, 1, 11), stride=(1, 2, 3)),
-    "3x1x7": Grid((3, 1, 7), stride=(1, 2, 3)),
-}
 # 4e-6 of the gradient's maximum: a float32 weight has an error of some 4 roundings, 2.4e-7, each of its three factors another,
 # and the differences that it weighs are up to 2 diameters, where the maximum is of the order of one quarter.
 TOLERANCE = 4e-6

@@ -11,7 +11,6 @@ from heatpoint.support import Grid
 from interpreted_triton import (
     BASES,
     GRIDS,
-    THIN,
     TOLERANCE,
     asked_for,
     assert_same,
@@ -24,6 +23,7 @@ from interpreted_triton import (
     quick,
     targets,
 )
+from native_sampling import THIN
 
 pytestmark = [in_silence, pytest.mark.usefixtures(asked_for.__name__)]
 

@@ -19,10 +19,10 @@ constexpr int64_t BLOCK = 64;       // cells that share sixteen counters of Phil
 constexpr int WAITING = 4;          // samples that wait until their gradients are added in one pass, at most
 constexpr int64_t KEPT = 1 << 17;   // floats that such samples may keep: half a megabyte
 constexpr int64_t UNIT = 128;       // maps with one noise that a thread works on together, at most
-constexpr int64_t WIDEST = 16;      // floats of the longest vectors
 constexpr int64_t TOGETHER = 4;     // of them whose sums are made in one pass, at most; a divisor of UNIT
+constexpr int64_t WIDEST = 16;      // floats of the longest vectors
 constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
-constexpr double COLD = 0.25;    // below it powers of E overflow: the weights are made in the log domain
+constexpr double COLD = 0.25;       // below it powers of E overflow: the weights are made in the log domain
 
 inline int64_t padded(int64_t cells) { return (cells + BLOCK - 1) / BLOCK * BLOCK; }
 
@@ -40,9 +40,9 @@ enum {
     ROW_WEIGHTS,
     ROW_POSITIONS = ROW_WEIGHTS + WAITING,      // of the paper's sub-samples
     ROW_CENTERS = ROW_POSITIONS + 3 * WAITING,  // of the map's own cloud
-    ROW_LOG_BASE = ROW_CENTERS + 3,           // doubles, two rows
-    ROW_SCORES = ROW_LOG_BASE + 2,            // doubles, two rows
-    ROW_LATTICE = ROW_SCORES + 2,             // words: base and step of each of three streams
+    ROW_LOG_BASE = ROW_CENTERS + 3,             // doubles, two rows
+    ROW_SCORES = ROW_LOG_BASE + 2,              // doubles, two rows
+    ROW_LATTICE = ROW_SCORES + 2,               // words: base and step of each of three streams
     ROW_AXES = ROW_LATTICE + 6
 };
 

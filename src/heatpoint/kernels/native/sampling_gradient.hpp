@@ -48,8 +48,10 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
         for (int s = 0; s < COUNT; ++s) {
             vf slope = all(slopes[first + s].constant);
 #pragma GCC unroll 3
-            for (int a = 0; a < D; ++a)
-                slope += slopes[first + s].factor[a] * ((IS_DISPLACED ? load(positions[s][a] + i) : center[a]) - slopes[first + s].point[a]);
+            for (int a = 0; a < D; ++a) {
+                const vf position = IS_DISPLACED ? load(positions[s][a] + i) : center[a];
+                slope += slopes[first + s].factor[a] * (position - slopes[first + s].point[a]);
+            }
             sum += load(weights[s] + i) * slope;
         }
         store(gradient + i, sum);

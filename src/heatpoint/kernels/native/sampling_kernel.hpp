@@ -67,10 +67,11 @@ struct Plan {
         by_axes = call.formula == HP_FORMULA_RELEASED && call.basis != HP_BASIS_NONE;
         is_displaced = !by_axes && call.basis != HP_BASIS_NONE;
         needs_gradient = call.logits_gradient != nullptr;
-        // Samples of large maps do not wait for others: they would neither fit the cache nor take less room than the maps.
+        // Samples of large maps do not wait for others: they would neither fit the cache nor take less room than the maps. A map
+        // alone adds as many as it can in one pass, or each by itself.
         const int64_t rows = is_displaced ? 1 + call.ndim : 1;
         at_once = by_axes ? 1 : WAITING;
-        while (at_once > 1 && at_once * rows * m.task->row > KEPT && 2 * at_once * rows > maps) at_once /= 2;
+        while (at_once > 1 && at_once * rows * m.task->row > KEPT && 2 * at_once * rows > maps) at_once /= maps > 1 ? 2 : WAITING;
     }
 };
 

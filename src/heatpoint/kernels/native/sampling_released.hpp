@@ -3,7 +3,7 @@
 // share are 0.
 struct Axis {
     int64_t length;
-    float *marginal = nullptr, *slope, *share, *place, *noise;  // of no axis that the grid lacks
+    float *marginal = nullptr, *slope = nullptr, *share = nullptr, *place = nullptr, *noise = nullptr;  // null without such an axis
     double mean;  // what normalising the weights takes off every slope
 
     double locate(const hp_sampling &call, int axis, double middle, double weight);
@@ -116,14 +116,14 @@ struct Axes {
     }
 };
 
-// Sums of the weights over all axes but one, of weights with the sum `total`.
-static void marginalise(Axes &axes, const float *__restrict weights, double total) {
+// Sums of the weights over all axes but one, of weights whose sum is `whole`.
+static void marginalise(Axes &axes, const float *__restrict weights, double whole) {
     const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
     float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
     if (height * depth == 1) {
         std::memcpy(mx, weights, width * sizeof(float));
-        if (my) my[0] = (float)total;
-        if (mz) mz[0] = (float)total;
+        if (my) my[0] = (float)whole;
+        if (mz) mz[0] = (float)whole;
         return;
     }
     double *columns = axes.sums[0], *rows = axes.sums[1];

@@ -7,7 +7,8 @@
 
 constexpr int64_t SUMMED = 4 * FLUSHED;  // cells whose weighted sums are kept in floats
 constexpr int64_t ADDED = 512;           // cells whose gradients are added sample by sample: they stay in the nearest cache
-// What V is multiplied by in a gradient: where W is small, V / Σ W V can be as large as 1 / W, 10³³ at a temperature of COLD.
+// What V is multiplied by in a gradient: where W is small, V / Σ W V can be as large as 1 / W, 10³³ at a temperature of COLD. Slopes of
+// 10¹⁴ and of 10⁻²² are near the ends of what floats hold then.
 constexpr float SMALL = 0x1p-40f;
 
 // Some maps of a group at work in a thread.
@@ -212,7 +213,7 @@ static void finish_gradient(const Unit &u, int64_t k) {
     float *__restrict out = u.gradient(k);
     std::memcpy(out + whole, u.tails + WIDEST * k, (n - whole) * sizeof(float));
     // A cell that cannot be drawn gets none, however large the sum.
-    for (int64_t i = 0; i < n; ++i) out[i] = weights[i] > 0 ? out[i] * weights[i] * scale : 0.0f;
+    for (int64_t i = 0; i < n; ++i) out[i] = weights[i] > 0 ? out[i] * (weights[i] * scale) : 0.0f;
 }
 
 template <int D>
