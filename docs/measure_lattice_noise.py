@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from heatpoint import Grid
 from heatpoint.scores import expected_error
 
 GRID = Grid((64, 48))
+Sharing = Literal["independent", "lattice"]
 MAPS, WIDTH, REPEATS = 8, 2.0, 400
 
 
@@ -33,16 +35,19 @@ def maps() -> tuple[Tensor, Tensor]:
 
 
 def loss_and_gradient(
-    logits: Tensor, target: Tensor, noise: str, temperature: float, num_samples: int, generator: torch.Generator
+    logits: Tensor, target: Tensor, noise: Sharing, temperature: float, num_samples: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Losses (maps) and their gradients."""
     logits = logits.detach().requires_grad_()
-    given = {"num_samples": num_samples, "temperature": temperature, "noise": noise, "generator": generator}
-    loss = expected_error(logits, GRID, target, **given)  # type: ignore[arg-type]
+    loss = expected_error(
+        logits, GRID, target, num_samples=num_samples, temperature=temperature, noise=noise, generator=generator
+    )
     return loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]
 
 
-def variance(logits: Tensor, target: Tensor, noise: str, temperature: float, num_samples: int) -> tuple[float, float]:
+def variance(
+    logits: Tensor, target: Tensor, noise: Sharing, temperature: float, num_samples: int
+) -> tuple[float, float]:
     """Variance of the gradient, summed over cells and maps, and of the loss, over repeated draws."""
     generator = torch.Generator().manual_seed(7)
     total, square, losses = torch.zeros(logits.shape).double(), torch.zeros(logits.shape).double(), []
@@ -54,7 +59,7 @@ def variance(logits: Tensor, target: Tensor, noise: str, temperature: float, num
     return float(spread), float(torch.stack(losses).var(dim=0).sum())
 
 
-def seconds(noise: str, temperature: float, num_samples: int) -> float:
+def seconds(noise: Sharing, temperature: float, num_samples: int) -> float:
     """Processor time of a step on 544 maps: the median of five."""
     logits, target = (tensor.repeat(68, *(1,) * (tensor.ndim - 1)) for tensor in maps())
     generator, found = torch.Generator().manual_seed(0), []
@@ -73,9 +78,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for num_samples in (10, 11, 30, 31):
         for temperature in (2.0, 1.0, 0.5):
-            alone, even = (
-                variance(logits, target, noise, temperature, num_samples) for noise in ("independent", "lattice")
-            )
+            alone, even = (variance(logits, target, noise, temperature, num_samples) for noise in get_args(Sharing))
             ratios = " | ".join(f"{a / b:.2f}" for a, b in zip(alone, even, strict=True))
             share = seconds("lattice", temperature, num_samples) / seconds("independent", temperature, num_samples)
             print(f"| {num_samples} | {temperature:g} | {ratios} | {share:.2f} |", flush=True)

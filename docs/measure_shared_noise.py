@@ -9,6 +9,8 @@ independent draws; the last column says the same of the loss.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from heatpoint.scores import expected_error
 
 GRID = Grid((64, 48))
 MAPS, WIDTH, SAMPLES, REPEATS = 17, 2.0, 10, 400
+Sharing = Literal["independent", "image"]
 
 
 def maps(*, same: bool) -> tuple[Tensor, Tensor]:
@@ -30,7 +33,7 @@ def maps(*, same: bool) -> tuple[Tensor, Tensor]:
     return (-square / (2 * WIDTH**2)).expand(1, MAPS, *GRID.shape).contiguous(), target
 
 
-def variances(logits: Tensor, target: Tensor, *, noise: str, temperature: float) -> tuple[float, float]:
+def variances(logits: Tensor, target: Tensor, *, noise: Sharing, temperature: float) -> tuple[float, float]:
     """Total variance over cells of the summed gradient map, and variance of the loss, over repeated draws."""
     generator = torch.Generator().manual_seed(7)
     logits = logits.clone().requires_grad_()
@@ -43,7 +46,7 @@ def variances(logits: Tensor, target: Tensor, *, noise: str, temperature: float)
             num_samples=SAMPLES,
             temperature=temperature,
             noise=noise,
-            generator=generator,  # type: ignore[arg-type]
+            generator=generator,
         ).sum()
         (gradient,) = torch.autograd.grad(loss, logits)
         summed = gradient.sum(dim=(0, 1)).double()

@@ -1,17 +1,29 @@
-"""Reads the project's pages and runs the code that stands in them."""
+"""Reads the project's pages and runs the code that stands in them and beside them."""
 
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def load_module(path: Path) -> Any:
+    """A script of the project that no package holds."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def code_blocks(text: str, language: str) -> list[str]:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from heatpoint.kernels import _library
-from pages import ROOT
-from test_kernels import load_module
+from pages import ROOT, load_module
 
 build = load_module(ROOT / "src" / "heatpoint" / "kernels" / "native" / "build.py")
 

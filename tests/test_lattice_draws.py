@@ -16,8 +16,7 @@ from heatpoint.kernels import _native, _replayed
 from heatpoint.kernels._call import Law
 from heatpoint.kernels._library import library
 from heatpoint.scores import energy_score, expected_error
-from pages import ROOT
-from test_kernels import load_module
+from pages import ROOT, load_module
 
 FORMS = [
     "torch",

@@ -9,6 +9,6 @@ quads. Stream 0 makes the Gumbel draws, 1 and 2 the basis's offsets. Or the word
 A sample's weight of cell i is (p_i / E_i)^(1/τ) (paper) or p_i E_i^(−1/τ) (released), E_i = −log u_i, up to a factor that
 cancels. All sums have one order: the same call gives the same bits.
 
-The files are read by Triton, whose types are not Python's, so that mypy has nothing to say about them, and which knows no starred
-tuple. Nothing here is imported before the kernels run.
+The files are read by Triton, whose types are not Python's and which knows no starred tuple: pyproject.toml tells mypy and ruff.
+Nothing here is imported before the kernels run.
 """

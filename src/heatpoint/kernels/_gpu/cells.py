@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """Where the sub-samples of the cells lie, on the device.
 
 The released formula draws one offset e_j per position j of an axis and moves the marginal m: Ŷ = Σ_j q_j (c_j + e_j) / Σ_j q_j.

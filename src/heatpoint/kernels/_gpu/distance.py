@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """The distance of a sample from its target, on the device."""
 
 import triton

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """What the kernels have in common: a map's cells before any noise, and one sample's words, shares and moments."""
 
 import triton

@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """Random words of cells and of positions on an axis: each on its own, or a lattice over the samples.
 
 Words of a lattice are base + sample · step modulo 2³², where base is the word of sample 0, and step is j 2³² / P with j from 1 to

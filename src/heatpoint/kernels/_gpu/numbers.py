@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """The cells of a tile, and their weights from random words, on the device.
 
 Logarithms are polynomials: the device's own has an absolute error of 2⁻²² near 1, and 1 is where E is smallest and a weight

@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """Offsets of cells and of positions from their words, in cells or as standard normals, as native/sampling_offsets.hpp has."""
 
 import triton

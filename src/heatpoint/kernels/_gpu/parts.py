@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """Long rows, cut into parts: sums of the parts, then the samples from them, then the gradient with the weights made again.
 
 The kernels take samples from `first` on, `count` of them, because the sums of all would need more memory the more samples.

@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# ruff: noqa: RUF005
 """Short rows: one map per program, all its cells in registers."""
 
 import triton
