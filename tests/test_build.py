@@ -125,3 +125,12 @@ def test_a_library_that_is_something_else(tmp_path: Path) -> None:
     assert found.handle is None
     assert "cannot be loaded" in found.reason
     assert "Reinstall heatpoint." in found.reason
+
+
+def test_where_there_is_a_compiler_there_is_a_library() -> None:
+    # Else sources that do not compile would only make all tests of the library skip.
+    try:
+        build._compiler()
+    except build.NoCompilerError:
+        pytest.skip("there is no C++ compiler")
+    assert _library.library().reason == ""
