@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
-from heatpoint._draws import RecordedChunk
 from heatpoint.basis import make_basis
 from heatpoint.kernels import _shared_draws
 from heatpoint.kernels._shared_draws import Draw, make_draw, plain_samples
@@ -41,6 +40,9 @@ ON_GRIDS = [
 ]
 CASES = [*ON_GRIDS, *((name, basis, "paper") for name in ("cloud", "clouds") for basis in (None, GAUSSIAN))]
 BATCH = (3, 4)
+PLAIN: dict[str, Any] = {
+    "basis": None, "formula": "paper", "temperature": 0.7, "num_samples": 5, "sharing": "image", "sign_gradient": False
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +58,7 @@ def each_form(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def draw_of(support: Support, *, seed: int = 0, **changes: Any) -> Draw:
-    given: dict[str, Any] = {
-        "basis": "triangular",
-        "formula": "paper",
-        "temperature": 0.7,
-        "num_samples": 5,
-        "sharing": "image",
-    }
-    given |= {"sign_gradient": False, **changes}
+    given = {**PLAIN, "basis": "triangular", **changes}
     given["basis"] = None if given["basis"] is None else make_basis(given["basis"])
     generator = torch.Generator().manual_seed(seed)
     return make_draw("test", support, generator=generator, device=torch.device("cpu"), **given)
@@ -138,12 +133,9 @@ def test_float32_has_the_digits_of_float64_with_the_same_draws(temperature: floa
     draw = draw_of(grid, temperature=temperature, num_samples=9)
     error = product_error(draw, logits, target, distance="l1", axis_weight=None)
     (gradient,) = torch.autograd.grad(error.sum(), logits)
-    ((_, chunk),) = list(draw_of(grid, temperature=temperature, num_samples=9).blocks(1, logits.detach()))
-    uniform, raw = chunk()
     exact = logits.detach().double().requires_grad_()
-    recorded = RecordedChunk(uniform.double(), [axis.double() for axis in raw])
-    samples = _shared_draws._plain_block(draw, grid, exact.log_softmax(-1)[None], recorded)
-    wanted = (samples[:, 0] - target.double()).abs().sum(dim=-1).mean(dim=0)
+    samples = plain_samples(draw_of(grid, temperature=temperature, num_samples=9), exact)
+    wanted = (samples - target.double()).abs().sum(dim=-1).mean(dim=0)
     (right,) = torch.autograd.grad(wanted.sum(), exact)
     # Where one cell has all the weight, error and gradient vanish, and a place of 80 px has its rounding still.
     for ours, exactly in ((error, wanted), (gradient, right)):
@@ -195,6 +187,36 @@ def test_a_generator_is_used_once_and_goes_on() -> None:
     one = expected_error(maps, grid, target, num_samples=4, noise="batch")
     torch.manual_seed(0)
     assert torch.equal(one, expected_error(maps, grid, target, num_samples=4, noise="batch"))
+
+
+def test_parts_and_calls_have_bits_of_their_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def words_of(generator: torch.Generator, number: int) -> list[Tensor]:
+        draw = make_draw("test", Grid((4,)), generator=generator, device=torch.device("cpu"), **PLAIN)
+        parts = [_shared_draws.Part(slice(k, k + 1), (3,)) for k in range(number)]
+        first, again = ([bits.words(64) for bits in draw.bits(parts, is_again=flag)] for flag in (False, True))
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        return first
+
+    words = [part for _ in range(2) for part in words_of(generator, 3)]
+    assert all(not torch.equal(a, b) for k, a in enumerate(words) for b in words[:k])
+    longer = words_of(torch.Generator().manual_seed(0), 5)
+    assert all(torch.equal(a, b) for a, b in zip(words[:3], longer, strict=False))
+
+
+@pytest.mark.parametrize("formula", ["paper", "released"])
+def test_low_memory_draws_the_same_again(formula: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_shared_draws, "BLOCK", (200, 200))
+    grid = Grid((5, 6))
+    logits, _ = some_maps(grid)
+    found = []
+    for function, memory in itertools.product((plain_samples, product_samples), ("normal", "low")):
+        samples = function(draw_of(grid, formula=formula, memory=memory, num_samples=7), logits)
+        found.append((samples, *torch.autograd.grad(samples.square().sum(), logits)))
+    for other in found[1:]:
+        for ours, theirs in zip(other, found[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
 def test_checkpointing_draws_the_same_again() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -81,6 +81,16 @@ def looks_at(tensor: Tensor) -> bool:
     Never where there are none to read, see `is_traced`.
     """
     return not is_traced() and (tensor.device.type == "cpu" or value_checks_enabled())
+
+
+def broadcasts_to(shape: Sequence[int], full: Sequence[int]) -> bool:
+    """Whether `shape` broadcasts with `full`, and leaves it as it is.
+
+    >>> broadcasts_to((3, 1), (2, 3, 4)), broadcasts_to((2, 3, 4), (3, 1))
+    (True, False)
+    """
+    # torch.broadcast_shapes takes longer than all other checks of a call together.
+    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(full), strict=False))
 
 
 def check_tensor(function: str, argument: str, value: object) -> None:

@@ -37,6 +37,15 @@ def norm(delta: Tensor, distance: Distance, axis_weight: Tensor | None = None) -
     return root((delta**2).sum(dim=-1)) if distance == "l2" else _per_axis(delta, distance).sum(dim=-1)
 
 
+def slope(delta: Tensor, distance: Distance, axis_weight: Tensor | None = None) -> Tensor:
+    """The derivative of `norm` by the displacements, (…, D)."""
+    if distance == "l2":
+        size = norm(delta, "l2")[..., None]
+        return delta / torch.where(size == 0, 1.0, size)
+    found = 2 * delta if distance == "squared" else delta.sgn() if distance == "l1" else delta.clamp(-1, 1)
+    return found if axis_weight is None else found * axis_weight
+
+
 def mean_distance(
     weights: Tensor, support: Support, target: Tensor, distance: Distance, axis_weight: Tensor | None = None
 ) -> Tensor:

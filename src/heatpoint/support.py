@@ -239,11 +239,8 @@ class Points:
             raise ValueError(
                 message(function, argument, f"end in the number of points {self.num_cells}", tuple(maps.shape))
             )
-        try:
-            expected = torch.broadcast_shapes(batch, maps.shape[:-1])
-        except RuntimeError:
-            expected = None
-        if expected is None or len(batch) > maps.ndim - 1:
+        fits = all(n == m or 1 in (n, m) for n, m in zip(reversed(batch), reversed(maps.shape[:-1]), strict=False))
+        if not fits or len(batch) > maps.ndim - 1:
             remedy = (
                 "Batch dimensions align from the right: for logits (B, K, N) over one cloud per item give xyz[:, None]."
             )

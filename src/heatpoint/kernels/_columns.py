@@ -5,50 +5,81 @@ See `heatpoint.kernels.shared`: with weights W of the maps, Σ_i W_mi F_si is ev
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from heatpoint.basis import Basis, Gaussian, Triangular
+from heatpoint.kernels._random_bits import Drawn
 from heatpoint.kernels._shared_draws import Draw
 from heatpoint.support import Grid, Support
 
 
-def columns(draw: Draw, support: Support, uniform: Tensor, raw: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """F (g, s, columns, cells) of one block, and the place from which positions in it are measured, (D,) or (g, 1, 1, D).
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Places of the cells, measured from their middle, around which sums over them have more digits left.
+
+    Args:
+        axes: One tensor for each axis: (cells,), or (groups, 1, cells) where groups lie on clouds of their own.
+        center: The middle, (D,) or (groups, 1, 1, D).
+    """
+
+    axes: list[Tensor]
+    center: Tensor
+
+    def of(self, groups: slice) -> Places:
+        """Those of some groups."""
+        if self.center.ndim == 1:
+            return self
+        return Places([axis[groups] for axis in self.axes], self.center[groups])
+
+
+def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Places:
+    """Places of the cells of a support whose coordinates broadcast to (groups, maps, cells), if they are not those of all."""
+    centers = support.cell_centers(dtype=dtype, device=device)
+    if isinstance(support, Grid):
+        centers = centers.flatten(0, -2)
+    center = (centers.amax(dim=-2) + centers.amin(dim=-2)) / 2
+    axes = [axis.contiguous() for axis in (centers - center[..., None, :]).unbind(dim=-1)]
+    return Places(axes, center if center.ndim == 1 else center[..., None, :])
+
+
+def num_columns(draw: Draw) -> int:
+    """How many columns a sample has."""
+    return 1 + draw.support.ndim * (3 if draw.formula == "released" and _weighs(draw.basis, draw.support) else 1)
+
+
+def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None) -> Tensor:
+    """F (g, s, columns, cells) of one block, in the first numbers of `room` if there is one.
 
     The first column is V = E^(−1/τ), the next D are V · (place of the cell, and its offset). Where the released formula weighs
     the offsets, two more for each axis hold the weights that a cell's mass gets and their product with the places.
     """
-    power = _powers(uniform, draw.temperature)
-    centers = support.cell_centers(dtype=uniform.dtype, device=uniform.device)
-    if isinstance(support, Grid):
-        centers = centers.flatten(0, -2)
-    # Sums of places around 0 have more digits left.
-    center = (centers.amax(dim=-2) + centers.amin(dim=-2)) / 2
-    around = (centers - center[..., None, :]).unbind(dim=-1)
-    places = [place if place.ndim == 1 else place.reshape(-1, 1, place.shape[-1]) for place in around]
-    if center.ndim > 1:
-        center = center.reshape(-1, 1, 1, center.shape[-1])
-    weighed = _axis_weights(draw.basis, support, raw) if draw.formula == "released" else []
-    found = power.new_empty(*power.shape[:2], 1 + len(places) + 2 * len(weighed), power.shape[-1])
-    found[:, :, 0] = power
-    for axis, place in enumerate(places):
+    support, ndim, dtype, device = draw.support, draw.support.ndim, drawn.dtype, draw.generator.device
+    shape = (*drawn.leading, num_columns(draw), support.num_cells)
+    found = torch.empty(shape, dtype=dtype, device=device) if room is None else room[: math.prod(shape)].view(shape)
+    power, *others = found.unbind(2)
+    _powers(drawn.uniforms(out=power), draw.temperature)
+    for axis, (place, moment) in enumerate(zip(places.axes, others, strict=False)):
         if draw.basis is None:
-            torch.mul(power, place, out=found[:, :, 1 + axis])
-            continue
-        offset = draw.basis.offsets_from_noise(raw[axis])
-        offset = offset.mul_(support.strides[axis]) if isinstance(support, Grid) else offset
-        if draw.formula == "paper" or not isinstance(support, Grid):
-            torch.mul(power, offset.add_(place), out=found[:, :, 1 + axis])
-            continue
-        index = _axis_index(support, axis, uniform.device)
-        line = offset.add_(support.axis_centers(axis, dtype=uniform.dtype, device=uniform.device) - center[axis])
-        torch.mul(power, line[..., index], out=found[:, :, 1 + axis])
-        for k, values in enumerate(_received(weighed[axis], line) if weighed else ()):
-            torch.mul(power, values[..., index], out=found[:, :, 1 + len(places) + 2 * axis + k])
-    return found, center
+            torch.mul(power, place, out=moment)
+        elif draw.formula == "paper" or not isinstance(support, Grid):
+            offset = drawn.offsets(axis)
+            stride = support.strides[axis] if isinstance(support, Grid) else 1.0
+            torch.mul(power, torch.add(place, offset, alpha=stride, out=offset), out=moment)
+        else:
+            noise = drawn.noise(axis)
+            line = draw.basis.offsets_from_noise(noise) * support.strides[axis]
+            line += support.axis_centers(axis, dtype=dtype, device=device) - places.center[axis]
+            index = _axis_index(support, axis, device)
+            torch.mul(power, line[..., index], out=moment)
+            if len(others) > ndim:
+                values = _received(_axis_weights(draw.basis, noise), line)
+                for k, value in enumerate(values):
+                    torch.mul(power, value[..., index], out=others[ndim + 2 * axis + k])
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +90,17 @@ class _AxisWeights:
     cells: list[Tensor]
 
 
-def _axis_weights(basis: Basis | None, support: Support, raw: list[Tensor]) -> list[_AxisWeights]:
-    """The weights of the released formula, see `_relaxed`; empty where the marginal itself counts."""
-    if isinstance(basis, Triangular) and isinstance(support, Grid):
-        return [_interpolation(basis, noise) for noise in raw]
-    if isinstance(basis, Gaussian) and isinstance(support, Grid) and support.ndim == 2:
-        own = [torch.arange(noise.shape[-1], device=noise.device).expand_as(noise) for noise in raw]
-        return [_AxisWeights([torch.exp(-2 * n.square())], [cell]) for n, cell in zip(raw, own, strict=True)]
-    return []
+def _weighs(basis: Basis | None, support: Support) -> bool:
+    """Whether the released formula weighs the positions of an axis, see `heatpoint._relaxed`, or the marginal itself counts."""
+    return isinstance(basis, Triangular) or (isinstance(basis, Gaussian) and support.ndim == 2)
+
+
+def _axis_weights(basis: Basis, noise: Tensor) -> _AxisWeights:
+    """The weights of the released formula."""
+    if isinstance(basis, Triangular):
+        return _interpolation(basis, noise)
+    own = torch.arange(noise.shape[-1], device=noise.device).expand_as(noise)
+    return _AxisWeights([torch.exp(-2 * noise.square())], [own])
 
 
 def _interpolation(basis: Triangular, noise: Tensor) -> _AxisWeights:
@@ -103,16 +137,31 @@ def _powers(uniform: Tensor, temperature: float) -> Tensor:
         return waiting.reciprocal_()
     if temperature == 0.5:
         return waiting.square_().reciprocal_()
-    return waiting.pow_(-1 / temperature)
+    # A fifth faster than a power, and as right as the logarithm, with which the plain form works too.
+    return waiting.log_().mul_(-1 / temperature).exp_()
 
 
-def positions(draw: Draw, sums: Tensor, center: Tensor) -> Tensor:
-    """Samples (g, maps, s, D) from the sums of `columns`."""
+def positions(draw: Draw, sums: Tensor) -> Tensor:
+    """Samples (g, maps, s, D) from the sums of `columns`, measured from the place that it gives."""
     ndim = draw.support.ndim
     plain = sums[..., 1 : 1 + ndim] / sums[..., :1]
     if sums.shape[-1] == 1 + ndim:
-        return plain + center
+        return plain
     total, moment = sums[..., 1 + ndim :: 2], sums[..., 2 + ndim :: 2]
     # As in the plain form: if all weights vanish, the marginal itself counts.
     is_possible = total > 0
-    return torch.where(is_possible, moment / torch.where(is_possible, total, 1.0), plain) + center
+    return torch.where(is_possible, moment / torch.where(is_possible, total, 1.0), plain)
+
+
+def slopes(draw: Draw, sums: Tensor, samples: Tensor, slope: Tensor) -> Tensor:
+    """The derivative by the sums (g, maps, s, columns) of what has the derivative `slope` by `positions`, which are `samples`."""
+    ndim = draw.support.ndim
+    if sums.shape[-1] == 1 + ndim:
+        moment = slope / sums[..., :1]
+        return torch.cat([-(moment * samples).sum(dim=-1, keepdim=True), moment], dim=-1)
+    total = sums[..., 1 + ndim :: 2]
+    is_possible = total > 0
+    weighed = slope.masked_fill(~is_possible, 0.0) / torch.where(is_possible, total, 1.0)
+    moment = slope.masked_fill(is_possible, 0.0) / sums[..., :1]
+    both = torch.stack([-weighed * samples, weighed], dim=-1).flatten(-2)
+    return torch.cat([-(moment * samples).sum(dim=-1, keepdim=True), moment, both], dim=-1)

@@ -12,6 +12,7 @@ from heatpoint._lattice_draws import order_of
 from heatpoint._numerics import log_probabilities
 from heatpoint.kernels import _replayed
 from heatpoint.kernels._call import Law, Sampled, sample
+from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._library import library
 from heatpoint.kernels._readable import unreadable
 from heatpoint.support import Support
@@ -108,12 +109,18 @@ class _SampledError(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         *gradients, logits, target, axis_weight = ctx.saved_tensors
-        if not torch.is_grad_enabled():
-            kept = zip(gradients, ctx.needs_input_grad, strict=False)
-            found = [gradient * slope.unsqueeze(-1) if is_needed else None for gradient, is_needed in kept]
-            return (*found, *(None,) * 6)
-        # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
         support, law, distance, function = ctx.given
+        if not torch.is_grad_enabled():
+
+            def made_again() -> tuple[Tensor, ...]:
+                given: dict[str, Any] = {"target": target, "axis_weight": axis_weight, "distance": distance}
+                drawn = sample(logits, support, law, wants_gradient=True, **given)
+                assert drawn.logits_gradient is not None
+                assert drawn.target_gradient is not None
+                return drawn.logits_gradient, drawn.target_gradient
+
+            return (*scaled(ctx, gradients, (slope.unsqueeze(-1),) * 2, made_again), *(None,) * 6)
+        # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
         samples = _replayed.samples(function, logits, support, law)
         error = norm(difference(samples, target, support), distance, axis_weight).mean(dim=0)
         return (*_replayed.gradients(error, (logits, target), slope), *(None,) * 6)

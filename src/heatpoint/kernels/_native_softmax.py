@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heatpoint._checks import broadcasts_to
 from heatpoint.kernels._library import (
     COLDEST,
     INSTRUCTION_SETS,
@@ -40,7 +41,7 @@ def why_not_mean(flat: Tensor, support: Support, *, temperature: float, sign_gra
         return "an axis of the grid is cyclic" if support.cyclic else why_not(flat)
     if support.xyz.requires_grad:
         return "the points need a gradient"
-    if flat.shape[:-1] != torch.broadcast_shapes(flat.shape[:-1], support.xyz.shape[:-2]):
+    if not broadcasts_to(support.xyz.shape[:-2], flat.shape[:-1]):
         return "there are fewer maps than clouds"
     return unreadable(support.xyz) or why_not(flat)
 

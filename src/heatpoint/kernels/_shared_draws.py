@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from heatpoint._checks import check_whole, message
-from heatpoint._draws import FreshChunk, RecordedChunk, Shapes, default_generator, remade
+from heatpoint._draws import default_generator, remade
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Basis
+from heatpoint.kernels._random_bits import Bits, DeviceBits, Drawn, HostBits, copy_of
 from heatpoint.support import Grid, Points, Support
 
 Sharing = Literal["independent", "lattice", "image", "batch"]
@@ -21,10 +23,37 @@ SHARINGS: tuple[Sharing, ...] = ("independent", "lattice", "image", "batch")
 INDEPENDENT = 'it needs draws that maps share, noise="image" or noise="batch"'
 # Below it E^(−1/τ) spans more than float32 can hold in one sum: 33 decades at 0.25.
 LEAST_TEMPERATURE = 0.25
-# Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, four megabytes.
-BLOCK = (2**17, 2**20)
-# Between them, the part of the maps' size that a block has: what is made of it takes twice its room.
+# Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, 16 megabytes.
+BLOCK = (2**17, 2**22)
+# Between them, the part of the maps' size that a block has: what is made of it takes as much again.
 FRACTION = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Groups that are drawn together from bits of their own, and how many samples each of their blocks has."""
+
+    groups: slice
+    samples: tuple[int, ...]
+
+
+class Chunk:
+    """The draws of some samples of some groups: from where the bits stand the first time, the same again each later time."""
+
+    def __init__(self, draw: Draw, num_groups: int, num_samples: int, bits: Bits, dtype: torch.dtype) -> None:
+        self._given = (draw.support, draw.basis, draw.formula == "paper", (num_groups, num_samples), dtype)
+        self._bits: Bits | None = bits
+        self._again = bits.again() if draw.memory == "low" else None
+
+    def __call__(self) -> Drawn:
+        """Its draws. Only those of samples with memory="low" can be asked for again."""
+        bits, self._bits = self._bits, None
+        if bits is None:
+            if self._again is None:
+                raise AssertionError("these draws are made once")
+            bits = self._again.again()
+        support, basis, is_per_cell, leading, dtype = self._given
+        return Drawn(bits, support, basis, leading, dtype, is_per_cell=is_per_cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +72,7 @@ class Draw:
         generator: Source of the draws; each use begins at the same place, `state`.
         state: The generator's state at the first use.
         memory: "low": blocks are drawn again in the backward pass of samples.
+        seed: What a generator on the CPU gave, once it was asked.
     """
 
     function: str
@@ -56,6 +86,7 @@ class Draw:
     generator: torch.Generator
     state: Tensor
     memory: str = "normal"
+    seed: list[int] = field(default_factory=list)
 
     def obstacle(self) -> str:
         """Why matrix products cannot compute this, or ""."""
@@ -69,29 +100,41 @@ class Draw:
             return "it gives the coordinates of Points no gradient"
         return ""
 
-    def blocks(self, num_groups: int, like: Tensor, *, is_again: bool = False) -> Iterator[tuple[slice, FreshChunk]]:
-        """Groups, and the draws (g, s, …) of some of their samples, block by block; always the same numbers.
-
-        How draws are cut into blocks depends on the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK`
-        numbers, but always one sample of one group. Each must be drawn before the next is asked for. Unless they are drawn
-        again, the caller's generator goes on where the last block ended.
+    def parts(self, num_groups: int, like: Tensor) -> list[Part]:
+        """How the draws are cut, by the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK` numbers, but
+        always one sample of one group.
         """
-        generator = torch.Generator(self.generator.device)
-        generator.set_state(self.state)
-        cells, ndim = self.support.num_cells, self.support.ndim
         room = min(max(BLOCK[0], like.numel() // FRACTION), BLOCK[1])
-        pairs = max(1, room // (cells * (1 + ndim)))
+        pairs = max(1, room // (self.support.num_cells * (1 + self.support.ndim)))
         many = max(1, pairs // self.num_samples)
-        # Parts of equal size: the last would else be a product of a few columns.
-        few = -(-self.num_samples // -(-self.num_samples // pairs))
-        for group in range(0, max(1, num_groups), many):
-            part = slice(group, min(group + many, num_groups))
-            for sample in range(0, self.num_samples, few):
-                number = min(few, self.num_samples - sample)
-                shapes = Shapes((number,), self.support, self.basis, self.formula == "paper")
-                yield part, FreshChunk(shapes, part.stop - part.start, like, generator)
-        if not is_again:
-            self.generator.set_state(generator.get_state())
+        # Blocks of nearly equal size: the last would else be a product of a few columns.
+        number = -(-self.num_samples // pairs)
+        few, left = divmod(self.num_samples, number)
+        samples = (few + 1,) * left + (few,) * (number - left)
+        return [
+            Part(slice(first, min(first + many, num_groups)), samples) for first in range(0, max(1, num_groups), many)
+        ]
+
+    def bits(self, parts: list[Part], *, is_again: bool = False) -> list[Bits]:
+        """Random bits of each part: the first time the caller's generator goes on, later the same ones come again."""
+        if self.generator.device.type != "cpu":
+            bits = DeviceBits(copy_of(self.generator, self.state) if is_again else self.generator)
+            return [bits] * len(parts)  # One stream, to be used in the parts' order.
+        if not self.seed:
+            self.seed.extend(torch.randint(2**32, (4,), generator=self.generator).tolist())
+        return [HostBits(np.random.SeedSequence(self.seed, spawn_key=(part,))) for part in range(len(parts))]
+
+    def chunks(self, part: Part, bits: Bits, dtype: torch.dtype) -> Iterator[Chunk]:
+        """The blocks of a part, in order. Each must be drawn before the next is asked for."""
+        for number in part.samples:
+            yield Chunk(self, part.groups.stop - part.groups.start, number, bits, dtype)
+
+    def blocks(self, num_groups: int, like: Tensor, *, is_again: bool = False) -> Iterator[tuple[slice, Chunk]]:
+        """Groups and the draws of some of their samples, block by block."""
+        parts = self.parts(num_groups, like)
+        for part, bits in zip(parts, self.bits(parts, is_again=is_again), strict=True):
+            for chunk in self.chunks(part, bits, like.dtype):
+                yield part.groups, chunk
 
 
 def make_draw(
@@ -151,24 +194,25 @@ def check_clouds(draw: Draw) -> None:
         raise ValueError(message(draw.function, "Points", rule, tuple(xyz.shape)))
 
 
-def support_of(draw: Draw, part: slice, num_groups: int, batch: tuple[int, ...]) -> Support:
-    """The support of some groups, whose coordinates broadcast to (g, maps, cells)."""
+def support_of_groups(draw: Draw, num_groups: int, batch: tuple[int, ...]) -> Support:
+    """The support, with coordinates (groups, 1, cells, D) if they are not the same for all maps."""
     check_clouds(draw)
     support = draw.support
     if isinstance(support, Grid) or support.xyz.ndim == 2:
         return support
     xyz = support.xyz
     every = xyz.expand(*batch[:-1], 1, *xyz.shape[-2:]) if draw.sharing == "image" else xyz
-    return Points(every.reshape(num_groups, 1, *xyz.shape[-2:])[part])
+    return Points(every.reshape(num_groups, 1, *xyz.shape[-2:]))
 
 
 def plain_samples(draw: Draw, flat: Tensor, *, is_again: bool = False) -> Tensor:
     """Samples (S, *batch, D) of maps (*batch, cells) with shared draws, written out: weights for every sample of every map."""
     batch = tuple(flat.shape[:-1])
     log_p = fold(draw, log_probabilities(draw.function, flat))
+    every = support_of_groups(draw, len(log_p), batch)
     found: dict[int, list[Tensor]] = {}
     for part, chunk in draw.blocks(len(log_p), flat.detach(), is_again=is_again):
-        support = support_of(draw, part, len(log_p), batch)
+        support = Points(every.xyz[part]) if isinstance(every, Points) and every.xyz.ndim > 2 else every
         samples = remade(draw.memory, _plain_block, draw, support, log_p[part], chunk)
         found.setdefault(part.start, []).append(samples)
     return gathered(draw, found, batch)
@@ -180,11 +224,13 @@ def gathered(draw: Draw, found: dict[int, list[Tensor]], batch: tuple[int, ...])
     return torch.cat(groups, dim=1).reshape(draw.num_samples, *batch, draw.support.ndim)
 
 
-def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: FreshChunk | RecordedChunk) -> Tensor:
+def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: Chunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
-    number, (uniform, raw) = log_p.shape[1], chunk()
-    weights = relaxed_weights(log_p, uniform.transpose(0, 1)[:, :, None].clone(), draw.temperature, draw.formula, False)
-    offsets = [axis.transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in raw]
+    number, drawn = log_p.shape[1], chunk()
+    uniform = drawn.uniforms().transpose(0, 1)[:, :, None]
+    weights = relaxed_weights(log_p, uniform, draw.temperature, draw.formula, False)
+    axes = () if draw.basis is None else range(support.ndim)
+    noise = [drawn.noise(axis).transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in axes]
     if draw.formula == "released" and isinstance(support, Grid):
-        return released_positions(weights, support, draw.basis, offsets, draw.sign_gradient)
-    return paper_positions(weights, support, draw.basis, offsets, draw.sign_gradient)
+        return released_positions(weights, support, draw.basis, noise, draw.sign_gradient)
+    return paper_positions(weights, support, draw.basis, noise, draw.sign_gradient)

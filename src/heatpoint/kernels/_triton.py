@@ -21,6 +21,7 @@ from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis
 from heatpoint.kernels import _replayed
+from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._readable import unreadable
 from heatpoint.kernels._triton_call import LONGEST_AXES, Call
 from heatpoint.kernels._triton_launch import run
@@ -105,14 +106,22 @@ class SampledError(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, each map's times the slope of its loss."""
         *kept, flat, target, axis_weight = ctx.saved_tensors
+        call, distance, function = ctx.given
         if not torch.is_grad_enabled():
+
+            def made_again() -> tuple[Tensor, ...]:
+                made = run(call, flat, target=target, axis_weight=axis_weight, distance=distance, wants_gradient=True)
+                assert made.logits_gradient is not None
+                assert made.target_gradient is not None
+                return made.logits_gradient, made.target_gradient
+
+            into_flat, into_target = scaled(ctx, kept, (slope.unsqueeze(-1),) * 2, made_again)
             found = [
-                (gradient * slope.unsqueeze(-1)).to(of.dtype) if is_needed else None
-                for gradient, of, is_needed in zip(kept, (flat, target), ctx.needs_input_grad, strict=False)
+                None if gradient is None else gradient.to(of.dtype)
+                for gradient, of in ((into_flat, flat), (into_target, target))
             ]
             return (*found, *(None,) * 5)
         # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
-        call, distance, function = ctx.given
         samples = _replayed.samples(function, flat, call.support, call.law)
         error = norm(difference(samples, target, call.support), distance, axis_weight).mean(dim=0)
         return (*_replayed.gradients(error, (flat, target), slope), *(None,) * 5)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_whole
+from heatpoint._checks import broadcasts_to, check_whole
 from heatpoint._draws import Noise
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, Gaussian
@@ -82,7 +82,6 @@ def _not_fused(
         return "an axis of the grid is cyclic" if support.cyclic else ""
     if formula == "released" or not (basis is None or isinstance(basis, Gaussian)):
         return "the formula or the basis has no meaning on points"
-    batch, clouds = flat.shape[:-1], support.xyz.shape[:-2]
-    if torch.broadcast_shapes(batch, clouds) != batch:
+    if not broadcasts_to(support.xyz.shape[:-2], flat.shape[:-1]):
         return "there are more clouds than maps"
     return "the points need a gradient" if support.xyz.requires_grad else ""

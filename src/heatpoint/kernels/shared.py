@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint._distances import Distance, difference, norm
-from heatpoint._draws import FreshChunk, remade
+from heatpoint._distances import Distance, difference, norm, slope
+from heatpoint._draws import remade
 from heatpoint._numerics import check_normalised, full_products, log_probabilities
-from heatpoint.kernels._columns import columns, positions
-from heatpoint.kernels._shared_draws import Draw, fold, gathered, plain_samples, support_of
-from heatpoint.support import Support
+from heatpoint.kernels._columns import Places, columns, num_columns, places_of, positions, slopes
+from heatpoint.kernels._kept_gradients import scaled
+from heatpoint.kernels._random_bits import Bits
+from heatpoint.kernels._shared_draws import Chunk, Draw, Part, fold, gathered, plain_samples, support_of_groups
+from heatpoint.kernels._workers import MOST, side_by_side
 
-# What the draws give to the gradient is multiplied by it until the weights of the map have come to it: where they are small, it
-# can be as large as their inverse, 10³³ at the least temperature.
-SMALL = 2.0**-40
+# Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for the interpreter.
+LARGE = 2**20
+# Below this temperature, what the draws give to the gradient is multiplied by SMALL until the weights of the map have come to it:
+# where they are small, it can be as large as their inverse, 10²⁵ there and 10³³ at the least temperature.
+COLD, SMALL = 1 / 3, 2.0**-40
 
 
 def product_samples(draw: Draw, flat: Tensor) -> Tensor:
@@ -32,18 +36,18 @@ def product_samples(draw: Draw, flat: Tensor) -> Tensor:
     """
     batch = tuple(flat.shape[:-1])
     weights = _weights(draw, fold(draw, log_probabilities(draw.function, flat)))
+    places = _places(draw, weights, batch)
     found: dict[int, list[Tensor]] = {}
     for part, chunk in draw.blocks(len(weights), flat.detach()):
-        support = support_of(draw, part, len(weights), batch)
-        samples = remade(draw.memory, _product_block, draw, support, weights[part], chunk)
+        samples = remade(draw.memory, _product_block, draw, places.of(part), weights[part], chunk)
         found.setdefault(part.start, []).append(samples)
     return gathered(draw, found, batch)
 
 
-def _product_block(draw: Draw, support: Support, weights: Tensor, chunk: FreshChunk) -> Tensor:
+def _product_block(draw: Draw, places: Places, weights: Tensor, chunk: Chunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
-    made, center = columns(draw, support, *chunk())
-    return positions(draw, _products(weights, made), center).permute(2, 0, 1, 3)
+    sums = _products(weights, columns(draw, places, chunk()))
+    return (positions(draw, sums) + places.center).permute(2, 0, 1, 3)
 
 
 def product_error(
@@ -82,7 +86,7 @@ class _ProductError(torch.autograd.Function):
         distance: Distance,
         wants: bool,
     ) -> Tensor:
-        error, gradients = _error_and_gradients(draw, flat, target, axis_weight, distance, wants=wants)
+        error, gradients, ctx.scale = _error_and_gradients(draw, flat, target, axis_weight, distance, wants=wants)
         ctx.save_for_backward(flat, target, axis_weight, *gradients)
         ctx.draw, ctx.distance = draw, distance
         return error
@@ -93,9 +97,12 @@ class _ProductError(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
             return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
-        scale = gradient[..., None]
-        wanted = ctx.needs_input_grad
-        return (made[0] * scale if wanted[0] else None, made[1] * scale if wanted[1] else None, *(None,) * 4)
+        slope = gradient[..., None] / ctx.draw.num_samples
+
+        def made_again() -> tuple[Tensor, ...]:
+            return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=True, is_again=True)[1]
+
+        return (*scaled(ctx, made, (slope * ctx.scale, slope), made_again), *(None,) * 4)
 
 
 def _plain_gradients(
@@ -109,36 +116,66 @@ def _plain_gradients(
 
 
 def _error_and_gradients(
-    draw: Draw, flat: Tensor, target: Tensor, axis_weight: Tensor | None, distance: Distance, *, wants: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Errors (*batch) and, if wanted, their gradients with respect to maps and targets."""
+    draw: Draw,
+    flat: Tensor,
+    target: Tensor,
+    axis_weight: Tensor | None,
+    distance: Distance,
+    *,
+    wants: bool,
+    is_again: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...], float]:
+    """Errors (*batch); if wanted, gradients of their sums over the samples by maps and targets; the factor the maps' still need."""
     batch = tuple(flat.shape[:-1])
-    targets = fold(draw, target)[:, :, None]
+    logits, goals = fold(draw, flat), fold(draw, target)[:, :, None]
     axis_weights = None if axis_weight is None else fold(draw, axis_weight)[:, :, None]
-    weights = _weights(draw, fold(draw, flat))
-    error = torch.zeros_like(weights[..., 0])
-    into_weights, into_target = (torch.zeros_like(x) if wants else None for x in (weights, targets[:, :, 0]))
-    for part, chunk in draw.blocks(len(weights), weights):
-        made, center = columns(draw, support_of(draw, part, len(weights), batch), *chunk())
-        sums = _products(weights[part], made).requires_grad_(wants)
-        goal = targets[part].detach().requires_grad_(wants)
-        with torch.set_grad_enabled(wants):
-            samples = positions(draw, sums, center)
-            share = None if axis_weights is None else axis_weights[part]
-            errors = norm(difference(samples, goal, draw.support), distance, share).sum(dim=-1)
-            whole = errors.sum()
-        error[part] += errors.detach()
-        if into_weights is not None and into_target is not None:
-            into_sums, into_goal = torch.autograd.grad(whole, (sums, goal))
-            into_target[part] += into_goal[:, :, 0]
-            into_weights[part].baddbmm_(into_sums.flatten(2), made.mul_(SMALL).flatten(1, 2))
+    places = _places(draw, logits, batch)
+    error = logits.new_zeros(logits.shape[:-1])
+    into_logits, into_target = (torch.zeros_like(x) if wants else None for x in (logits, goals[:, :, 0]))
+    small = SMALL if draw.temperature < COLD else 1.0
+
+    def add(part: Part, bits: Bits) -> None:
+        of = part.groups
+        here, weights, errors, goal = places.of(of), _weights(draw, logits[of]), error[of], goals[of]
+        share = None if axis_weights is None else axis_weights[of]
+        room = rooms.pop() if rooms else logits.new_empty(most)
+        for chunk in draw.chunks(part, bits, logits.dtype):
+            made = columns(draw, here, chunk(), room)
+            sums = _products(weights, made)
+            around = positions(draw, sums)
+            delta = difference(around + here.center, goal, draw.support)
+            errors += norm(delta, distance, share).sum(dim=-1)
+            if into_logits is None or into_target is None:
+                continue
+            by_position = slope(delta, distance, share)
+            into_target[of].sub_(by_position.sum(dim=2))
+            into_sums = slopes(draw, sums, around, by_position)
+            into_logits[of].baddbmm_(into_sums.flatten(2), (made if small == 1 else made.mul_(small)).flatten(1, 2))
+        if into_logits is not None:
+            # The derivative of W = exp(scale · logits) is scale · W; samples do not change with a map's total.
+            into_logits[of].mul_(weights)
+        rooms.append(room)
+
+    parts = draw.parts(len(logits), logits)
+    # Room for the columns of a block, the first being the largest, goes from part to part: given back and asked for again, it
+    # would leave holes that the next does not fit.
+    rooms: list[Tensor] = []
+    most = parts[0].groups.stop * parts[0].samples[0] * num_columns(draw) * logits.shape[-1]
+    tasks = list(zip(parts, draw.bits(parts, is_again=is_again), strict=True))
+    if logits.device.type == "cpu" and len(tasks) > 1:
+        side_by_side(add, tasks, number=MOST if logits.numel() >= LARGE else 1)
+    else:
+        for part, bits in tasks:
+            add(part, bits)
     error = error.reshape(batch) / draw.num_samples
-    if into_weights is None or into_target is None:
-        return error, ()
-    # The derivative of W = exp(scale · logits) is scale · W; samples do not change with a map's total, so nothing is added.
-    scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
-    into_weights.mul_(weights).mul_(scale / (SMALL * draw.num_samples))
-    return error, (into_weights.reshape(flat.shape), into_target.reshape(target.shape) / draw.num_samples)
+    scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / small
+    if into_logits is None or into_target is None:
+        return error, (), scale
+    return error, (into_logits.reshape(flat.shape), into_target.reshape(target.shape)), scale
+
+
+def _places(draw: Draw, maps: Tensor, batch: tuple[int, ...]) -> Places:
+    return places_of(support_of_groups(draw, len(maps), batch), maps.dtype, maps.device)
 
 
 def _weights(draw: Draw, logits: Tensor) -> Tensor:
@@ -148,10 +185,10 @@ def _weights(draw: Draw, logits: Tensor) -> Tensor:
         ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
     """
     top = logits.detach().amax(dim=-1, keepdim=True)
-    weights = logits - top
-    check_normalised(draw.function, "logits", logits, weights[..., :1] if logits.shape[-1] == 0 else weights)
     scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
-    return (weights * scale).exp() if weights.requires_grad else weights.mul_(scale).exp_()
+    scores = torch.add(top * -scale, logits, alpha=scale)
+    check_normalised(draw.function, "logits", logits, scores[..., :1] if logits.shape[-1] == 0 else scores)
+    return scores.exp() if scores.requires_grad else scores.exp_()
 
 
 def _products(weights: Tensor, columns: Tensor) -> Tensor:

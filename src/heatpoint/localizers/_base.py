@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_tensor, message, one_of, value_checks_enabled
+from heatpoint._checks import broadcasts_to, check_tensor, message, one_of, value_checks_enabled
 from heatpoint._distances import DISTANCES
 from heatpoint._numerics import full_precision, promote
 from heatpoint.basis import check_basis_on_points, make_basis
@@ -275,11 +275,7 @@ class Localizer(ABC):
 
 def _fit_weight(function: str, weight: Tensor, batch: tuple[int, ...]) -> Tensor:
     check_tensor(function, "weight", weight)
-    try:
-        fits = tuple(torch.broadcast_shapes(weight.shape, batch)) == batch
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(weight.shape, batch):
         remedy = "One weight per point, or one per coordinate with all dimensions written out."
         raise ValueError(message(function, "weight", f"broadcast to the batch {batch}", tuple(weight.shape), remedy))
     if value_checks_enabled() and not bool((weight >= 0).all()):

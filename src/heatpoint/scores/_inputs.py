@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_tensor, message
+from heatpoint._checks import broadcasts_to, check_tensor, message
 from heatpoint._distances import Distance
 from heatpoint._numerics import promote
 from heatpoint.basis import Basis
@@ -39,11 +39,7 @@ def fit_target(
 ) -> Tensor:
     """The target in `dtype`; raises ValueError unless it is (…, D) with dimensions that broadcast to `batch`."""
     grid.check_points(function, target, argument)
-    try:
-        fits = tuple(torch.broadcast_shapes(target.shape[:-1], batch)) == batch
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(target.shape[:-1], batch):
         rule = f"have the batch dimensions of the maps, {batch}, before its last"
         raise ValueError(message(function, argument, rule, tuple(target.shape)))
     return target.to(dtype)
@@ -59,11 +55,7 @@ def fit_axis_weight(
         remedy = f"Take one of {', '.join(BY_AXIS)}, which are sums over coordinates."
         raise ValueError(message(function, "axis_weight", f"be None for distance {distance!r}", "weights", remedy))
     check_tensor(function, "axis_weight", axis_weight)
-    try:
-        fits = tuple(torch.broadcast_shapes(axis_weight.shape, (*batch, grid.ndim))) == (*batch, grid.ndim)
-    except RuntimeError:
-        fits = False
-    if not fits or axis_weight.shape[-1:] != (grid.ndim,):
+    if not broadcasts_to(axis_weight.shape, (*batch, grid.ndim)) or axis_weight.shape[-1:] != (grid.ndim,):
         rule = f"broadcast to {(*batch, grid.ndim)}, one weight per coordinate"
         raise ValueError(message(function, "axis_weight", rule, tuple(axis_weight.shape)))
     return axis_weight

@@ -30,14 +30,14 @@ struct Slope {
     float factor[3], point[3], constant;
 };
 
+// Of COUNT samples, whose weights lie in the rooms from `waiting` on, and their positions, if they are displaced, in those from `at`.
 template <int D, int COUNT, bool IS_DISPLACED>
-static void add_gradients(const Map &m, int first, const Slope *slopes) {
+static void add_gradients(const Map &m, int waiting, int at, const Slope *slopes) {
     float *__restrict gradient = m.row(ROW_GRADIENT);
     const float *weights[COUNT], *positions[COUNT][3];
     for (int s = 0; s < COUNT; ++s) {
-        weights[s] = m.row(ROW_WEIGHTS + first + s);
-        for (int a = 0; a < D; ++a)
-            positions[s][a] = IS_DISPLACED ? m.row(ROW_POSITIONS + 3 * (first + s) + a) : m.centers[a];
+        weights[s] = m.row(ROW_WEIGHTS + waiting + s);
+        for (int a = 0; a < D; ++a) positions[s][a] = IS_DISPLACED ? m.row(ROW_POSITIONS + 3 * (at + s) + a) : m.centers[a];
     }
     for (int64_t i = 0; i < m.task->row; i += W) {
         vf sum = load(gradient + i);
@@ -46,22 +46,14 @@ static void add_gradients(const Map &m, int first, const Slope *slopes) {
             for (int a = 0; a < D; ++a) center[a] = load(m.centers[a] + i);
 #pragma GCC unroll 4
         for (int s = 0; s < COUNT; ++s) {
-            vf slope = all(slopes[first + s].constant);
+            vf slope = all(slopes[s].constant);
 #pragma GCC unroll 3
             for (int a = 0; a < D; ++a) {
                 const vf position = IS_DISPLACED ? load(positions[s][a] + i) : center[a];
-                slope += slopes[first + s].factor[a] * (position - slopes[first + s].point[a]);
+                slope += slopes[s].factor[a] * (position - slopes[s].point[a]);
             }
             sum += load(weights[s] + i) * slope;
         }
         store(gradient + i, sum);
     }
-}
-
-template <int D, int COUNT>
-static void add_waiting(const Map &m, int first, const Slope *slopes, bool is_displaced) {
-    if (is_displaced)
-        add_gradients<D, COUNT, true>(m, first, slopes);
-    else
-        add_gradients<D, COUNT, false>(m, first, slopes);
 }

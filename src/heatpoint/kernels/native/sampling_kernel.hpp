@@ -30,8 +30,8 @@ namespace {
 #include "sampling_map.hpp"
 #include "noise.hpp"
 #include "sampling_weights.hpp"
-#include "sampling_offsets.hpp"
 #include "sampling_gradient.hpp"
+#include "sampling_offsets.hpp"
 #include "sampling_released.hpp"
 
 // Centres of the map's own cloud, less their mean, so that no digits are lost far from the origin.
@@ -95,17 +95,26 @@ static void prepare_noise(const Map &m, const Plan &plan, Ahead &ahead) {
     }
 }
 
+template <int BASIS, int D, class STREAM>
+static void displace_after(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
+                           Ahead &ahead, Moments &moments) {
+    if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, ahead, moments);
+    displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, ahead, moments);
+}
+
+// Positions into the room `at` of those for positions, for the weights in the room `waiting`.
 template <int D, class STREAM>
-static void displace_sample(const Map &m, uint32_t sample, int waiting, Ahead &ahead, Moments &moments) {
+static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, const Before *before, Ahead &ahead,
+                            Moments &moments) {
     const float *weights = m.row(ROW_WEIGHTS + waiting);
     float *positions[3];
-    for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * waiting + a);
+    for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * at + a);
     switch (m.call->basis) {
         case HP_BASIS_UNIFORM:
-            return displace<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, ahead, moments);
+            return displace_after<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
         case HP_BASIS_TRIANGULAR:
-            return displace<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, ahead, moments);
-        default: return displace<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, ahead, moments);
+            return displace_after<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
+        default: return displace_after<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
     }
 }
 
@@ -115,14 +124,11 @@ static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int wai
                         Moments &moments) {
     float *weights = m.row(ROW_WEIGHTS + waiting);
     moments = Moments{};
-    if (!plan.is_displaced && !plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead.weights, moments);
+    if (!plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead.weights, moments);
     weigh_sample<0, STREAM>(m, sample, weights, ahead.weights, moments);
-    if (plan.by_axes) {
-        draw_lines<D, STREAM>(m, sample, axes, ahead);
-        moments.settle<0>();
-        return locate_by_axes<D>(m, axes, weights, moments);
-    }
-    displace_sample<D, STREAM>(m, sample, waiting, ahead, moments);
+    draw_lines<D, STREAM>(m, sample, axes, ahead);
+    moments.settle<0>();
+    locate_by_axes<D>(m, axes, weights, moments);
 }
 
 // What the samples' points give beside the gradient of the logits.
@@ -173,19 +179,37 @@ static void write_gradient(const Map &m, const float *gradient) {
     for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
 }
 
+// All samples of a map whose cells' sub-samples have positions of their own: each gives its gradient when the next one's positions
+// are made, so that there is room for one sample's only.
 template <int D, class STREAM>
-static void run_map(Map &m) {
-    if (!prepare(m, m.row(ROW_BASE))) return fail_map(m);
-    if (m.call->points && !m.task->centers) center_cloud<D>(m);
-    const Plan plan(m, 1);
-    Ahead ahead;
-    prepare_noise<D, STREAM>(m, plan, ahead);
-    if (plan.needs_gradient) std::memset(m.row(ROW_GRADIENT), 0, m.task->row * sizeof(float));
+static void run_displaced(Map &m, const Plan &plan, Ahead &ahead, Totals &totals) {
+    const int64_t number = m.call->num_samples;
+    Moments last;
+    Before before;
+    for (int64_t sample = 0; sample < number; ++sample) {
+        Moments moments{};
+        const int own = (int)(sample % 2);
+        weigh_sample<0, STREAM>(m, (uint32_t)sample, m.row(ROW_WEIGHTS + own), ahead.weights, moments);
+        if (sample) {
+            last.template settle<D>();
+            totals.add(m, sample - 1, last, before.slope);
+            before.weights = m.row(ROW_WEIGHTS + 1 - own);
+        }
+        displace_sample<D, STREAM>(m, (uint32_t)sample, own, 0, sample && plan.needs_gradient ? &before : nullptr, ahead, moments);
+        last = moments;
+    }
+    last.template settle<D>();
+    totals.add(m, number - 1, last, before.slope);
+    if (plan.needs_gradient) add_gradients<D, 1, true>(m, (int)((number - 1) % 2), 0, &before.slope);
+}
+
+// All samples of another map.
+template <int D, class STREAM>
+static void run_samples(Map &m, const Plan &plan, Ahead &ahead, Totals &totals) {
     Axes axes;
     if (plan.by_axes) axes.arrange(*m.call, m.row(ROW_AXES));
     Moments moments[WAITING];
     Slope slopes[WAITING];
-    Totals totals;
     for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
         const int count = left < plan.at_once ? (int)left : plan.at_once;
@@ -198,10 +222,25 @@ static void run_map(Map &m) {
         if (plan.by_axes)
             add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0], m.row(ROW_GRADIENT));
         else if (count == WAITING)
-            add_waiting<D, WAITING>(m, 0, slopes, plan.is_displaced);
+            add_gradients<D, WAITING, false>(m, 0, 0, slopes);
         else
-            for (int s = 0; s < count; ++s) add_waiting<D, 1>(m, s, slopes, plan.is_displaced);
+            for (int s = 0; s < count; ++s) add_gradients<D, 1, false>(m, s, 0, slopes + s);
     }
+}
+
+template <int D, class STREAM>
+static void run_map(Map &m) {
+    if (!prepare(m, m.row(ROW_BASE))) return fail_map(m);
+    if (m.call->points && !m.task->centers) center_cloud<D>(m);
+    const Plan plan(m, 1);
+    Ahead ahead;
+    prepare_noise<D, STREAM>(m, plan, ahead);
+    if (plan.needs_gradient) std::memset(m.row(ROW_GRADIENT), 0, m.task->row * sizeof(float));
+    Totals totals;
+    if (plan.is_displaced)
+        run_displaced<D, STREAM>(m, plan, ahead, totals);
+    else
+        run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);
     if (plan.needs_gradient) write_gradient(m, m.row(ROW_GRADIENT));
 }

@@ -114,11 +114,21 @@ struct Offsets {
     }
 };
 
-// Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights.
-template <int BASIS, int D, class STREAM>
-static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], Ahead &ahead,
-                     Moments &moments) {
+// A sample whose gradient waits until the next sample's positions take the place of its own.
+struct Before {
+    const float *weights;
+    Slope slope;
+};
+
+// Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights. What they replace, the positions of the
+// sample before, gives its gradient first, in the shadow of all that has to be computed.
+template <int BASIS, int D, class STREAM, bool HAS_BEFORE>
+static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
+                     Ahead &ahead, Moments &moments) {
     const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
+    float *gradient = m.row(ROW_GRADIENT);
+    const float *old_weights = HAS_BEFORE ? before->weights : nullptr;
+    const Slope old = HAS_BEFORE ? before->slope : Slope{};
     float unit[3];
     for (int a = 0; a < D; ++a) {
         const double stride = m.call->points ? 1.0 : m.call->strides[a];
@@ -135,6 +145,12 @@ static void displace(const Map &m, uint32_t sample, const float *weights, float 
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
                 const int64_t i = first_cell(quad) + 16 * k;
+                if (HAS_BEFORE) {
+                    vf slope = all(old.constant);
+#pragma GCC unroll 3
+                    for (int a = 0; a < D; ++a) slope += old.factor[a] * (load(positions[a] + i) - old.point[a]);
+                    store(gradient + i, load(gradient + i) + load(old_weights + i) * slope);
+                }
                 const vf w = load(weights + i);
 #pragma GCC unroll 3
                 for (int a = 0; a < D; ++a) {

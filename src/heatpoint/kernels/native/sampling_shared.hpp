@@ -159,7 +159,7 @@ static void run_by_cells(Unit &u, const Plan &plan, Ahead &ahead) {
         for (int s = 0; s < number; ++s) {
             Moments moments{};  // of V alone, which nobody needs
             weigh_sample<0, Independent>(m, (uint32_t)(first + s), m.row(ROW_WEIGHTS + s), ahead.weights, moments);
-            if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, ahead, moments);
+            if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, s, nullptr, ahead, moments);
         }
         sum_samples<D>(u, plan.is_displaced, number);
         for (int s = 0; s < number; ++s) finish_sample(u, first + s, u.sums[s], u.slopes[s]);

@@ -1,0 +1,35 @@
+"""Gradients that a forward pass has made and a backward pass only scales: in place, so that they are there once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from heatpoint.kernels._readable import unreadable
+
+
+def scaled(
+    ctx: Any, kept: Sequence[Tensor], slopes: Sequence[Tensor], made_again: Callable[[], Sequence[Tensor]]
+) -> list[Tensor | None]:
+    """Each gradient times its slope; None for an input that needs none.
+
+    The first backward pass gives the kept ones away, scaled in place. One that follows it, by `retain_graph=True`, has them made
+    again.
+
+    Args:
+        ctx: Of the autograd function, whose first inputs the gradients belong to.
+        kept: Gradients (*batch, n) from `ctx.saved_tensors`.
+        slopes: What each is multiplied by, (*batch, 1).
+        made_again: Makes them as they were.
+    """
+    is_given_away = getattr(ctx, "is_given_away", False)
+    gradients = made_again() if is_given_away else kept
+    pairs = list(zip(gradients, slopes, ctx.needs_input_grad, strict=False))
+    if any(unreadable(slope) for slope in slopes):
+        # Many slopes at a time: there is no place for what comes of them.
+        return [gradient * slope if is_needed else None for gradient, slope, is_needed in pairs]
+    ctx.is_given_away = True
+    # As .data: torch counts changes of what it keeps, and would refuse a later backward pass, which does not read it.
+    return [gradient.data.mul_(slope) if is_needed else None for gradient, slope, is_needed in pairs]

@@ -1,0 +1,112 @@
+"""Threads that each take parts of a call: they have torch's threads among them, and leave those of others alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from heatpoint import Grid, kernels
+from heatpoint.kernels import _shared_draws, shared
+from heatpoint.kernels._workers import side_by_side
+from heatpoint.scores import expected_error
+
+
+@pytest.fixture(params=[2, 3, 9])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_every_task_is_done_once_with_a_share_of_the_threads(threads: int) -> None:
+    done: list[tuple[int, int, int]] = []
+    together = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        if number < 2:
+            together.wait(20)  # Two at least are at work at a time.
+        done.append((number, torch.get_num_threads(), threading.get_ident()))
+
+    side_by_side(work, [(k,) for k in range(50)])
+    assert sorted(number for number, *_ in done) == list(range(50))
+    assert {share for _, share, _ in done} == {threads // min(threads, 4)}
+    assert threading.get_ident() not in {ident for *_, ident in done}
+    assert torch.get_num_threads() == threads
+    others: list[int] = []
+    other = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert others == [threads]
+
+
+def test_one_at_a_time_if_that_is_asked_for(threads: int) -> None:
+    idents = set()
+    side_by_side(lambda _: idents.add(threading.get_ident()), [(k,) for k in range(20)], number=1)
+    assert len(idents) == 1
+
+
+def test_a_thread_that_shares_its_own_work_does_it_alone(threads: int) -> None:
+    found = []
+
+    def work(_: int) -> None:
+        side_by_side(lambda k: found.append((k, threading.get_ident())), [(k,) for k in range(3)])
+        found.append((-1, threading.get_ident()))
+
+    side_by_side(work, [(0,)])
+    assert len({ident for _, ident in found}) == 1
+    assert [k for k, _ in found] == [0, 1, 2, -1]
+
+
+def test_what_a_task_raises_is_raised(threads: int) -> None:
+    def work(number: int) -> None:
+        if number == 3:
+            raise ValueError("the third")
+
+    with pytest.raises(ValueError, match="the third"):
+        side_by_side(work, [(k,) for k in range(9)])
+    side_by_side(lambda _: None, [(0,)])
+
+
+@pytest.mark.parametrize("is_inference", [False, True])
+def test_gradients_are_off_and_inference_is_as_it_was(threads: int, *, is_inference: bool) -> None:
+    modes = []
+    with torch.inference_mode(is_inference):
+        side_by_side(lambda _: modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled())), [(0,), (1,)])
+    assert modes == [(False, is_inference)] * 2
+
+
+@pytest.mark.parametrize("basis", [None, "triangular"])
+def test_results_do_not_depend_on_the_threads(basis: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LARGE", 1)
+    monkeypatch.setattr(_shared_draws, "BLOCK", (2000, 2000))
+    grid = Grid((12, 10))
+    target = torch.rand(6, 5, 2, generator=torch.Generator().manual_seed(1))
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 5):
+            torch.set_num_threads(number)
+            logits = torch.randn(6, 5, 12, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+            with kernels.use("gemm"):
+                error = expected_error(
+                    logits, grid, target, basis=basis, num_samples=7, noise="image",
+                    generator=torch.Generator().manual_seed(2),
+                )  # fmt: skip
+            found.append((error, *torch.autograd.grad(error.sum(), logits)))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for ours, theirs in zip(other, found[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_that_is_wholly_forbidden_is_named_from_a_thread(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(shared, "LARGE", 1)
+    monkeypatch.setattr(_shared_draws, "BLOCK", (40, 40))
+    logits = torch.zeros(4, 2, 6)
+    logits[2, 1] = -torch.inf
+    with kernels.use("gemm"), pytest.raises(ValueError, match="expected_error: logits must leave at least one cell"):
+        expected_error(logits, Grid((6,)), torch.zeros(4, 2, 1), num_samples=3, noise="image")
