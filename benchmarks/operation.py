@@ -20,12 +20,12 @@ def as_it_is(result: Any) -> Any:
 
 @dataclass(frozen=True)
 class Work:
-    """What a form cannot do without: multiplications, bytes, random numbers drawn beforehand."""
+    """What a form cannot do without: multiplications, bytes, 64-bit words of random bits drawn beforehand."""
 
     multiplies: float = 0.0
     read: float = 0.0
     written: float = 0.0
-    uniforms: float = 0.0
+    words: float = 0.0
 
 
 @dataclass(frozen=True)

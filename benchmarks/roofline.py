@@ -1,9 +1,9 @@
 """What a kernel cannot do without, and the machine's rates, which together give the floor of its time.
 
 Four rates are measured before and after the rounds of an operation: reading (the largest of an array beyond the caches), writing
-(filling it), fused multiply-adds (a product of matrices in float32) and torch's uniform numbers, which it draws on one thread. A
-kernel cannot be faster than the arithmetic it needs, nor than reading its maps once and writing what it returns; a product of
-matrices needs its random numbers before.
+(filling it), fused multiply-adds (a product of matrices in float32) and numpy's words of random bits, for all threads what one of
+them draws times their number. A kernel cannot be faster than the arithmetic it needs, nor than reading its maps once and writing
+what it returns; a product of matrices needs its random numbers before.
 
 Of the native kernel's arithmetic, multiplications and fused multiply-adds are counted in its source by hand, per number, on the
 path of AVX-512: those are what competes for the units whose rate a product of matrices shows. What else runs there is left out
@@ -13,6 +13,7 @@ as many whole-vector multiplications as a vector of words needs, of which one ma
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from benchmarks.growth import Step
@@ -73,14 +74,14 @@ def shared_work(task: Task, temperature: float) -> Work:
 
 
 def product_work(task: Task) -> Work:
-    """Of the matrix products: 1 + D columns, forward and back, and one uniform per cell, sample and group for each."""
+    """Of the matrix products: 1 + D columns, forward and back; per cell, sample and group half a word, a quarter per offset."""
     columns = 1.0 + _ndim(task)
     maps = 4.0 * task.elements() / task.samples
     return Work(
         multiplies=2.0 * columns * task.elements(),
         read=maps,
         written=maps,
-        uniforms=columns * task.elements() / task.batch[-1],
+        words=(0.5 + 0.25 * _ndim(task)) * task.elements() / task.batch[-1],
     )
 
 
@@ -114,13 +115,13 @@ class Rates:
     def __init__(self, size: Size) -> None:
         number, side = (2**25, 1024) if size == "full" else (2**16, 64)
         values, matrix = torch.ones(number), torch.rand(side, side)
-        uniforms = torch.empty(2**20 if size == "full" else 2**12)
+        bits, count = np.random.SFC64(0), 2**18 if size == "full" else 2**10
         # Rate -> what measures it, and how much of it that is.
         self.probes: dict[str, tuple[Step, float]] = {
             "multiplies": (lambda: matrix @ matrix, float(side**3)),
             "read": (values.amax, float(values.nbytes)),
             "written": (lambda: values.fill_(1.0), float(values.nbytes)),
-            "uniforms": (uniforms.uniform_, float(uniforms.numel())),
+            "words": (lambda: bits.random_raw(count), float(count * torch.get_num_threads())),
         }
 
     def measure(self) -> dict[str, list[float]]:

@@ -74,7 +74,7 @@ def roofline(records: Sequence[Record]) -> str:
             rows.append([shown, number(1000 * seconds), number(1000 * limit["seconds"]), limit["bound"], share])
     limits = (
         f"Measured limits: {number(rates['multiplies'] / 1e9)} G multiply-adds/s, reading {number(rates['read'] / 1e9)} GB/s, "
-        f"writing {number(rates['written'] / 1e9)} GB/s, {number(rates['uniforms'] / 1e6)} M uniform numbers/s."
+        f"writing {number(rates['written'] / 1e9)} GB/s, {number(rates['words'] / 1e6)} M words of random bits/s."
     )
     return f"{limits}\n\n{table(['kernel', 'ms', 'floor, ms', 'most of it', 'share reached'], rows)}"
 
@@ -85,10 +85,10 @@ def _works(record: Record) -> list[tuple[str, Record]]:
 
 def floor(work: dict[str, float], rates: dict[str, float]) -> dict[str, Any]:
     """The greater of arithmetic and memory, plus the random numbers that come before: {"seconds", "bound"}."""
-    arithmetic, uniforms = work["multiplies"] / rates["multiplies"], work["uniforms"] / rates["uniforms"]
+    arithmetic, words = work["multiplies"] / rates["multiplies"], work["words"] / rates["words"]
     memory = work["read"] / rates["read"] + work["written"] / rates["written"]
-    parts = {"arithmetic": arithmetic, "memory": memory, "random numbers": uniforms}
-    return {"seconds": max(arithmetic, memory) + uniforms, "bound": max(parts, key=lambda part: parts[part])}
+    parts = {"arithmetic": arithmetic, "memory": memory, "random numbers": words}
+    return {"seconds": max(arithmetic, memory) + words, "bound": max(parts, key=lambda part: parts[part])}
 
 
 def pipeline(records: Sequence[Record]) -> str:

@@ -111,10 +111,10 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     arithmetic = work.multiplies / rates["multiplies"]
     memory = work.read / rates["read"] + work.written / rates["written"]
     found = floor(vars(work), rates)
-    assert found["seconds"] == pytest.approx(max(arithmetic, memory) + work.uniforms / rates["uniforms"])
+    assert found["seconds"] == pytest.approx(max(arithmetic, memory) + work.words / rates["words"])
     # One reading of the maps, and one writing of a gradient; forms that are not ours have none.
     both = roofline.work_of("soft_argmax and gradient", "heatpoint", 100.0, "full")
-    assert vars(both) == {"multiplies": 0.0, "read": 100.0, "written": 100.0, "uniforms": 0.0}
+    assert vars(both) == {"multiplies": 0.0, "read": 100.0, "written": 100.0, "words": 0.0}
     assert roofline.work_of("dark", "MMPose, unbiased", 100.0, "full") is None
     # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
     row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")

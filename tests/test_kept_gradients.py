@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -92,6 +94,32 @@ def test_what_torch_keeps_elsewhere_or_makes_again_gives_the_same(step: Any) -> 
     again: Tensor = checkpoint(step, logits, target, use_reentrant=False)
     for ours, theirs in zip(torch.autograd.grad(again.sum(), (logits, target)), wanted, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_threads_that_go_back_through_one_graph(step: Any) -> None:
+    logits, target = maps()
+    error = step(logits, target).sum()
+    (wanted,) = torch.autograd.grad(3 * step(logits, target).sum(), logits)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(40):
+                error = step(logits, target).sum()
+                given = [(3 * error, logits, None, True)] * 4
+                for (found,) in pool.map(lambda arguments: torch.autograd.grad(*arguments), given):
+                    torch.testing.assert_close(found, wanted)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_autocast_around_the_backward_pass_changes_nothing(step: Any) -> None:
+    logits, target = maps()
+    error = step(logits, target).sum()
+    (wanted,) = torch.autograd.grad(error, logits, retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = torch.autograd.grad(error, logits)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_one_gradient_of_two(step: Any) -> None:

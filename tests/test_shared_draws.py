@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from heatpoint import Grid, Points, kernels, make_localizer, sampling_argmax
+from heatpoint._distances import norm, slope
 from heatpoint.basis import make_basis
 from heatpoint.kernels import _shared_draws
 from heatpoint.kernels._shared_draws import Draw, make_draw, plain_samples
@@ -189,13 +190,16 @@ def test_a_generator_is_used_once_and_goes_on() -> None:
     assert torch.equal(one, expected_error(maps, grid, target, num_samples=4, noise="batch"))
 
 
-def test_parts_and_calls_have_bits_of_their_own() -> None:
+def test_parts_and_calls_have_streams_of_their_own() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def words_of(generator: torch.Generator, number: int) -> list[Tensor]:
         draw = make_draw("test", Grid((4,)), generator=generator, device=torch.device("cpu"), **PLAIN)
         parts = [_shared_draws.Part(slice(k, k + 1), (3,)) for k in range(number)]
-        first, again = ([bits.words(64) for bits in draw.bits(parts, is_again=flag)] for flag in (False, True))
+        first, again = (
+            [stream.uniforms((64,)) for stream in draw.streams(parts, torch.float32, is_again=flag)]
+            for flag in (False, True)
+        )
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
         return first
 
@@ -285,6 +289,56 @@ def test_half_precision_is_taken_to_float32(dtype: torch.dtype) -> None:
         if maps is half:
             first = error
     assert torch.equal(first, error)
+
+
+@pytest.mark.usefixtures("each_form")
+@pytest.mark.parametrize("temperature", [2.0, 0.5, 0.3])
+def test_a_map_that_is_masked_by_the_least_number(temperature: float) -> None:
+    logits = some_maps(Grid((4, 5)))[0].detach().float()
+    logits[1] = torch.finfo(torch.float32).min
+    logits.requires_grad_()
+    error = expected_error(
+        logits.unflatten(-1, (4, 5)),
+        Grid((4, 5)),
+        torch.zeros(*BATCH, 2),
+        num_samples=5,
+        temperature=temperature,
+        noise="image",
+    )
+    assert error.isfinite().all()
+    assert torch.autograd.grad(error.sum(), logits)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("form", ["torch", "gemm"])
+def test_a_default_device_is_not_asked(form: str) -> None:
+    logits, target = some_maps(Grid((5, 6)))
+    with kernels.use(form), torch.device("meta"):
+        error = expected_error(logits.unflatten(-1, (5, 6)), Grid((5, 6)), target, num_samples=3, noise="image")
+    assert error.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_transformed_calls_draw_by_torch() -> None:
+    grid = Grid((5, 6))
+    maps = torch.zeros(3, 4, 5, 6)
+
+    def loss(maps: Tensor) -> Tensor:
+        return expected_error(maps, grid, torch.zeros(4, 2), num_samples=3, noise="image").sum()
+
+    different = torch.func.vmap(loss, randomness="different")(maps)
+    assert len(set(different.tolist())) == 3
+    exported = torch.export.export(Module(grid), (maps,))
+    assert exported.module()(maps).isfinite().all()
+
+
+class Module(torch.nn.Module):
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The error of samples with draws that maps share."""
+        return expected_error(maps, self.grid, torch.zeros(3, 4, 2), num_samples=3, noise="image")
 
 
 @pytest.mark.usefixtures("each_form")
@@ -410,3 +464,14 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
     """Five times the logits and no more, at COCO's size, with ten times the samples too."""
     for task, sharing in (("coco-30", "image"), ("coco-300", "image"), ("coco-300", "batch")):
         assert peak_of(f"sampling {task} 2", f"gemm, noise per {sharing}") < 5
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2", "smooth_l1", "squared"])
+def test_the_slope_of_a_distance_is_its_derivative(distance: Any) -> None:
+    delta = torch.tensor([[0.0, 0.0], [0.3, -0.2], [1.0, -1.0], [4.0, 0.0], [-2.5, 7.0]], dtype=torch.float64)
+    for weight in (None, torch.tensor([0.5, 3.0], dtype=torch.float64)):
+        if weight is not None and distance == "l2":
+            continue
+        points = delta.clone().requires_grad_()
+        (wanted,) = torch.autograd.grad(norm(points, distance, weight).sum(), points)
+        torch.testing.assert_close(slope(delta, distance, weight), wanted)

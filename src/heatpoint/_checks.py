@@ -90,7 +90,7 @@ def broadcasts_to(shape: Sequence[int], full: Sequence[int]) -> bool:
     (True, False)
     """
     # torch.broadcast_shapes takes longer than all other checks of a call together.
-    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(full), strict=False))
+    return len(shape) <= len(full) and all(n in (m, 1) for n, m in zip(reversed(shape), reversed(full), strict=False))
 
 
 def check_tensor(function: str, argument: str, value: object) -> None:

@@ -168,8 +168,8 @@ def sampling_argmax(
             draws cost a fraction (`heatpoint.kernels`).
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`. Off as in the paper.
         memory: "low" keeps nothing of size S x cells for the backward pass: samples are drawn in chunks of about a million
-            cells, each drawn again from the generator's recorded state when its gradient is needed. The same numbers and the
-            same gradients as "normal", bit for bit.
+            cells, each drawn again from the recorded state of what it was drawn from when its gradient is needed. The same
+            numbers and the same gradients as "normal", bit for bit.
 
     Returns:
         (S, *batch, D) in the grid's coordinates, point order. The gradient flows to the logits (and to the coordinates of

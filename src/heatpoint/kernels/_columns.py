@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from heatpoint.basis import Basis, Gaussian, Triangular
-from heatpoint.kernels._random_bits import Drawn
-from heatpoint.kernels._shared_draws import Draw
+from heatpoint.kernels._shared_draws import Draw, Drawn
 from heatpoint.support import Grid, Support
 
 
@@ -46,27 +45,32 @@ def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Pla
     return Places(axes, center if center.ndim == 1 else center[..., None, :])
 
 
+SPARE = 2  # rows of cells beside the columns, for what becomes of an offset
+
+
 def num_columns(draw: Draw) -> int:
     """How many columns a sample has."""
     return 1 + draw.support.ndim * (3 if draw.formula == "released" and _weighs(draw.basis, draw.support) else 1)
 
 
 def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None) -> Tensor:
-    """F (g, s, columns, cells) of one block, in the first numbers of `room` if there is one.
+    """F (g, s, columns, cells) of one block, in `room`, if there is one, of `SPARE` rows of cells more.
 
     The first column is V = E^(−1/τ), the next D are V · (place of the cell, and its offset). Where the released formula weighs
     the offsets, two more for each axis hold the weights that a cell's mass gets and their product with the places.
     """
-    support, ndim, dtype, device = draw.support, draw.support.ndim, drawn.dtype, draw.generator.device
+    support, ndim, dtype, device = draw.support, draw.support.ndim, places.center.dtype, places.center.device
     shape = (*drawn.leading, num_columns(draw), support.num_cells)
-    found = torch.empty(shape, dtype=dtype, device=device) if room is None else room[: math.prod(shape)].view(shape)
+    size = math.prod(shape)
+    found = torch.empty(shape, dtype=dtype, device=device) if room is None else room[:size].view(shape)
+    spare = None if room is None else room[size : size + SPARE * size // num_columns(draw)]
     power, *others = found.unbind(2)
     _powers(drawn.uniforms(out=power), draw.temperature)
     for axis, (place, moment) in enumerate(zip(places.axes, others, strict=False)):
         if draw.basis is None:
             torch.mul(power, place, out=moment)
         elif draw.formula == "paper" or not isinstance(support, Grid):
-            offset = drawn.offsets(axis)
+            offset = drawn.offsets(axis, spare)
             stride = support.strides[axis] if isinstance(support, Grid) else 1.0
             torch.mul(power, torch.add(place, offset, alpha=stride, out=offset), out=moment)
         else:

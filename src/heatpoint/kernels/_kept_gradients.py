@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from heatpoint.kernels._readable import unreadable
+
+_giving = threading.Lock()
 
 
 def scaled(
@@ -24,12 +27,19 @@ def scaled(
         slopes: What each is multiplied by, (*batch, 1).
         made_again: Makes them as they were.
     """
-    is_given_away = getattr(ctx, "is_given_away", False)
+    # Of many slopes at a time there is no place for what comes.
+    is_in_place = not any(unreadable(slope) for slope in slopes)
+    with _giving:
+        is_given_away = getattr(ctx, "is_given_away", False)
+        ctx.is_given_away = is_given_away or is_in_place
     gradients = made_again() if is_given_away else kept
-    pairs = list(zip(gradients, slopes, ctx.needs_input_grad, strict=False))
-    if any(unreadable(slope) for slope in slopes):
-        # Many slopes at a time: there is no place for what comes of them.
-        return [gradient * slope if is_needed else None for gradient, slope, is_needed in pairs]
-    ctx.is_given_away = True
-    # As .data: torch counts changes of what it keeps, and would refuse a later backward pass, which does not read it.
-    return [gradient.data.mul_(slope) if is_needed else None for gradient, slope, is_needed in pairs]
+    found: list[Tensor | None] = []
+    for gradient, slope, is_needed in zip(gradients, slopes, ctx.needs_input_grad, strict=False):
+        if not is_needed:
+            found.append(None)
+        elif is_in_place:
+            # As .data: torch counts changes of what it keeps, and would refuse a later pass, which does not read it.
+            found.append(gradient.data.mul_(slope))
+        else:
+            found.append(gradient * slope)
+    return found

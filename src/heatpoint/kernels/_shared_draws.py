@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heatpoint._checks import check_whole, message
+from heatpoint._checks import check_whole, is_traced, message
 from heatpoint._draws import default_generator, remade
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, released_positions
 from heatpoint.basis import Basis
-from heatpoint.kernels._random_bits import Bits, DeviceBits, Drawn, HostBits, copy_of
+from heatpoint.kernels._streams import Stream, TableStream, TorchStream, copy_of
 from heatpoint.support import Grid, Points, Support
 
 Sharing = Literal["independent", "lattice", "image", "batch"]
@@ -31,29 +31,56 @@ FRACTION = 5
 
 @dataclass(frozen=True)
 class Part:
-    """Groups that are drawn together from bits of their own, and how many samples each of their blocks has."""
+    """Groups that are drawn together, and how many samples each of their blocks has."""
 
     groups: slice
     samples: tuple[int, ...]
 
 
-class Chunk:
-    """The draws of some samples of some groups: from where the bits stand the first time, the same again each later time."""
+class Drawn:
+    """The draws of some samples of some groups, made as they are asked for: the uniforms first, then one axis after the other."""
 
-    def __init__(self, draw: Draw, num_groups: int, num_samples: int, bits: Bits, dtype: torch.dtype) -> None:
-        self._given = (draw.support, draw.basis, draw.formula == "paper", (num_groups, num_samples), dtype)
-        self._bits: Bits | None = bits
-        self._again = bits.again() if draw.memory == "low" else None
+    def __init__(self, draw: Draw, leading: tuple[int, int], stream: Stream) -> None:
+        self._support, self._basis, self._stream = draw.support, draw.basis, stream
+        self.leading = leading  # (g, s)
+        self._is_per_cell = draw.formula == "paper" or not isinstance(draw.support, Grid)
+
+    def uniforms(self, out: Tensor | None = None) -> Tensor:
+        """(g, s, cells), strictly between 0 and 1."""
+        return self._stream.uniforms((*self.leading, self._support.num_cells), out)
+
+    def noise(self, axis: int) -> Tensor:
+        """What the basis makes offsets of, (g, s, n): one for each cell, or in the released formula each position of the axis."""
+        return self._stream.noise(*self._wanted(axis))
+
+    def offsets(self, axis: int, room: Tensor | None = None) -> Tensor:
+        """Offsets e from the basis, (g, s, n), in cells on a grid; in `room`, if there is one, of twice as many numbers."""
+        return self._stream.offsets(*self._wanted(axis), room)
+
+    def _wanted(self, axis: int) -> tuple[Basis, tuple[int, ...]]:
+        if self._basis is None:
+            raise AssertionError("there are no offsets without a basis")
+        if self._is_per_cell or not isinstance(self._support, Grid):
+            return self._basis, (*self.leading, self._support.num_cells)
+        return self._basis, (*self.leading, self._support.lengths[axis])
+
+
+class Chunk:
+    """The draws of one block: from where the stream stands the first time, the same again each later time."""
+
+    def __init__(self, draw: Draw, leading: tuple[int, int], stream: Stream) -> None:
+        self._draw, self._leading = draw, leading
+        self._stream: Stream | None = stream
+        self._again = stream.again() if draw.memory == "low" else None
 
     def __call__(self) -> Drawn:
-        """Its draws. Only those of samples with memory="low" can be asked for again."""
-        bits, self._bits = self._bits, None
-        if bits is None:
+        """Its draws, of g groups and s samples. Only those of samples with memory="low" can be asked for again."""
+        stream, self._stream = self._stream, None
+        if stream is None:
             if self._again is None:
                 raise AssertionError("these draws are made once")
-            bits = self._again.again()
-        support, basis, is_per_cell, leading, dtype = self._given
-        return Drawn(bits, support, basis, leading, dtype, is_per_cell=is_per_cell)
+            stream = self._again.again()
+        return Drawn(self._draw, self._leading, stream)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +96,10 @@ class Draw:
         num_samples: S.
         sharing: "image": the maps along the last dimension of the batch share their draws; "batch": all maps do.
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`.
-        generator: Source of the draws; each use begins at the same place, `state`.
-        state: The generator's state at the first use.
+        generator: Source of the draws, which goes on once; each use has the same.
+        state: The generator's before the first use.
         memory: "low": blocks are drawn again in the backward pass of samples.
-        seed: What a generator on the CPU gave, once it was asked.
+        seed: What a generator on the CPU gave for all its streams, once it was asked.
     """
 
     function: str
@@ -115,25 +142,29 @@ class Draw:
             Part(slice(first, min(first + many, num_groups)), samples) for first in range(0, max(1, num_groups), many)
         ]
 
-    def bits(self, parts: list[Part], *, is_again: bool = False) -> list[Bits]:
-        """Random bits of each part: the first time the caller's generator goes on, later the same ones come again."""
-        if self.generator.device.type != "cpu":
-            bits = DeviceBits(copy_of(self.generator, self.state) if is_again else self.generator)
-            return [bits] * len(parts)  # One stream, to be used in the parts' order.
-        if not self.seed:
-            self.seed.extend(torch.randint(2**32, (4,), generator=self.generator).tolist())
-        return [HostBits(np.random.SeedSequence(self.seed, spawn_key=(part,))) for part in range(len(parts))]
+    def streams(self, parts: list[Part], dtype: torch.dtype, *, is_again: bool = False) -> list[Stream]:
+        """Random numbers of each part: the first time the caller's generator goes on, later the same ones come again.
 
-    def chunks(self, part: Part, bits: Bits, dtype: torch.dtype) -> Iterator[Chunk]:
+        On the CPU each part has a stream of its own, whichever thread takes it; elsewhere they have one, used in their order.
+        """
+        if self.generator.device.type != "cpu" or (is_traced() and not self.seed):
+            source = copy_of(self.generator, self.state) if is_again else self.generator
+            return [TorchStream(source, dtype)] * len(parts)
+        if not self.seed:
+            self.seed.extend(torch.randint(2**32, (4,), generator=self.generator, device="cpu").tolist())
+        seeds = (np.random.SeedSequence(self.seed, spawn_key=(part,)) for part in range(len(parts)))
+        return [TableStream(seed, dtype) for seed in seeds]
+
+    def chunks(self, part: Part, stream: Stream) -> Iterator[Chunk]:
         """The blocks of a part, in order. Each must be drawn before the next is asked for."""
         for number in part.samples:
-            yield Chunk(self, part.groups.stop - part.groups.start, number, bits, dtype)
+            yield Chunk(self, (part.groups.stop - part.groups.start, number), stream)
 
     def blocks(self, num_groups: int, like: Tensor, *, is_again: bool = False) -> Iterator[tuple[slice, Chunk]]:
         """Groups and the draws of some of their samples, block by block."""
         parts = self.parts(num_groups, like)
-        for part, bits in zip(parts, self.bits(parts, is_again=is_again), strict=True):
-            for chunk in self.chunks(part, bits, like.dtype):
+        for part, stream in zip(parts, self.streams(parts, like.dtype, is_again=is_again), strict=True):
+            for chunk in self.chunks(part, stream):
                 yield part.groups, chunk
 
 

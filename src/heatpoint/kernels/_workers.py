@@ -8,53 +8,83 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, current_thread
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 import torch
 
 # Each works on a block of its own: more of them would take more memory.
 MOST = 4
-_NAME = "heatpoint"
+# Seconds that a thread may take to start.
+PATIENCE = 60.0
+_own = threading.local()
 
 
 def side_by_side(work: Callable[..., None], tasks: Sequence[Sequence[object]], *, number: int = MOST) -> None:
-    """Does work(*task) for each task, in any order, without gradients, by up to `number` threads; raises what one raises.
+    """Does work(*task) for each task, in any order, without gradients, by up to `number` threads that share torch's.
 
-    With torch on a single thread, and from one of these threads, in the caller's own.
+    A single one has one thread of torch's: small operations do not wait for another to wake.
+    The caller's own thread does it if torch has a single one, for a single task, and for a call from within one. When this ends,
+    nothing is at work any more: after a task that raised, those that were begun are done, and it is raised again.
     """
     threads = torch.get_num_threads()
-    if threads < 2 or current_thread().name.startswith(_NAME):
-        for task in tasks:
-            work(*task)
-        return
-    waiting = iter(tasks)
+    waiting: SimpleQueue[Sequence[object]] = SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
     is_inference = torch.is_inference_mode_enabled()
 
     def take() -> None:
-        with torch.inference_mode(is_inference), torch.no_grad():
-            for task in waiting:  # Of a list's iterator each thread gets what no other has.
-                work(*task)
+        with torch.inference_mode(is_inference), torch.no_grad(), suppress(Empty):
+            while True:
+                work(*waiting.get_nowait())
 
-    pool = _pool(os.getpid(), min(threads, MOST), threads)
-    for done in [pool.submit(take) for _ in range(min(number, threads, len(tasks)))]:
-        done.result()
+    if min(threads, len(tasks)) < 2 or getattr(_own, "is_worker", False):
+        take()
+        return
+    number = min(number, threads)
+    pool = _pool(os.getpid(), number, threads)
+    begun: list[Future[None]] = []
+    try:
+        with suppress(RuntimeError):  # At the interpreter's end no thread can be had.
+            begun += [pool.submit(take) for _ in range(min(number, len(tasks)))]
+        if not begun:
+            take()
+        for future in begun:
+            future.result()
+    finally:
+        with suppress(Empty):
+            while True:
+                waiting.get_nowait()
+        for future in begun:
+            future.exception()
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def _pool(process: int, number: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process, which a fork does not take along."""
-    pool = ThreadPoolExecutor(number, _NAME)
-    together = Barrier(number)
-    for done in [pool.submit(_take_share, together, threads // number) for _ in range(number)]:
-        done.result()
-    # Theirs is set for themselves; what torch gives to threads to come was set with it.
-    torch.set_num_threads(threads)
+    """Threads of this process, which a fork does not take along, that share `threads` of torch's."""
+    pool = ThreadPoolExecutor(number, "heatpoint")
+    together = threading.Barrier(number, timeout=PATIENCE)
+    shares = [threads // number + (k < threads % number) for k in range(number)] if number > 1 else [1]
+    before = [future.result() for future in [pool.submit(_take_share, together, share) for share in shares]]
+    # The number that counts for threads to come was set along with theirs. Where the caller's own is another, it stays.
+    if before[0] == threads:
+        torch.set_num_threads(threads)
+    else:
+        restoring = threading.Thread(target=torch.set_num_threads, args=before[:1])
+        restoring.start()
+        restoring.join()
     return pool
 
 
-def _take_share(together: Barrier, threads: int) -> None:
-    torch.get_num_threads()  # At a thread's first use torch gives it the process's number, over one that is set before.
-    torch.set_num_threads(threads)
-    together.wait()
+def _take_share(together: threading.Barrier, share: int) -> int:
+    """Sets how many of torch's threads the calling one has; returns what it had."""
+    before = (
+        torch.get_num_threads()
+    )  # At its first use torch gives a thread the process's number, over one that is set before.
+    together.wait()  # All of them are there: that number is another for as short a time as can be.
+    torch.set_num_threads(share)
+    _own.is_worker = True
+    return before

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from heatpoint._checks import is_traced
 from heatpoint._distances import Distance, difference, norm, slope
 from heatpoint._draws import remade
-from heatpoint._numerics import check_normalised, full_products, log_probabilities
-from heatpoint.kernels._columns import Places, columns, num_columns, places_of, positions, slopes
+from heatpoint._numerics import check_normalised, full_precision, full_products, log_probabilities
+from heatpoint.kernels._columns import SPARE, Places, columns, num_columns, places_of, positions, slopes
 from heatpoint.kernels._kept_gradients import scaled
-from heatpoint.kernels._random_bits import Bits
 from heatpoint.kernels._shared_draws import Chunk, Draw, Part, fold, gathered, plain_samples, support_of_groups
+from heatpoint.kernels._streams import Stream
 from heatpoint.kernels._workers import MOST, side_by_side
 
 # Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for the interpreter.
@@ -115,6 +116,7 @@ def _plain_gradients(
     return (next(found) if flat.requires_grad else None, next(found) if target.requires_grad else None)
 
 
+@full_precision
 def _error_and_gradients(
     draw: Draw,
     flat: Tensor,
@@ -125,7 +127,7 @@ def _error_and_gradients(
     wants: bool,
     is_again: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...], float]:
-    """Errors (*batch); if wanted, gradients of their sums over the samples by maps and targets; the factor the maps' still need."""
+    """Errors (*batch); if wanted, gradients of their sums over samples by maps and targets; the factor the maps' still need."""
     batch = tuple(flat.shape[:-1])
     logits, goals = fold(draw, flat), fold(draw, target)[:, :, None]
     axis_weights = None if axis_weight is None else fold(draw, axis_weight)[:, :, None]
@@ -134,12 +136,15 @@ def _error_and_gradients(
     into_logits, into_target = (torch.zeros_like(x) if wants else None for x in (logits, goals[:, :, 0]))
     small = SMALL if draw.temperature < COLD else 1.0
 
-    def add(part: Part, bits: Bits) -> None:
+    def add(part: Part, stream: Stream) -> None:
         of = part.groups
         here, weights, errors, goal = places.of(of), _weights(draw, logits[of]), error[of], goals[of]
         share = None if axis_weights is None else axis_weights[of]
-        room = rooms.pop() if rooms else logits.new_empty(most)
-        for chunk in draw.chunks(part, bits, logits.dtype):
+        try:
+            room = rooms.pop()
+        except IndexError:
+            room = logits.new_empty(most)
+        for chunk in draw.chunks(part, stream):
             made = columns(draw, here, chunk(), room)
             sums = _products(weights, made)
             around = positions(draw, sums)
@@ -150,7 +155,9 @@ def _error_and_gradients(
             by_position = slope(delta, distance, share)
             into_target[of].sub_(by_position.sum(dim=2))
             into_sums = slopes(draw, sums, around, by_position)
-            into_logits[of].baddbmm_(into_sums.flatten(2), (made if small == 1 else made.mul_(small)).flatten(1, 2))
+            made = made if small == 1 else made.mul_(small)
+            with full_products(logits.device):
+                into_logits[of].baddbmm_(into_sums.flatten(2), made.flatten(1, 2))
         if into_logits is not None:
             # The derivative of W = exp(scale · logits) is scale · W; samples do not change with a map's total.
             into_logits[of].mul_(weights)
@@ -160,13 +167,13 @@ def _error_and_gradients(
     # Room for the columns of a block, the first being the largest, goes from part to part: given back and asked for again, it
     # would leave holes that the next does not fit.
     rooms: list[Tensor] = []
-    most = parts[0].groups.stop * parts[0].samples[0] * num_columns(draw) * logits.shape[-1]
-    tasks = list(zip(parts, draw.bits(parts, is_again=is_again), strict=True))
-    if logits.device.type == "cpu" and len(tasks) > 1:
+    most = parts[0].groups.stop * parts[0].samples[0] * (num_columns(draw) + SPARE) * logits.shape[-1]
+    tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
+    if logits.device.type == "cpu" and not is_traced():
         side_by_side(add, tasks, number=MOST if logits.numel() >= LARGE else 1)
     else:
-        for part, bits in tasks:
-            add(part, bits)
+        for task in tasks:
+            add(*task)
     error = error.reshape(batch) / draw.num_samples
     scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / small
     if into_logits is None or into_target is None:
@@ -184,11 +191,10 @@ def _weights(draw: Draw, logits: Tensor) -> Tensor:
     Raises:
         ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
     """
-    top = logits.detach().amax(dim=-1, keepdim=True)
-    scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
-    scores = torch.add(top * -scale, logits, alpha=scale)
+    scores = logits - logits.detach().amax(dim=-1, keepdim=True)
     check_normalised(draw.function, "logits", logits, scores[..., :1] if logits.shape[-1] == 0 else scores)
-    return scores.exp() if scores.requires_grad else scores.exp_()
+    scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
+    return (scores * scale).exp() if scores.requires_grad else scores.mul_(scale).exp_()
 
 
 def _products(weights: Tensor, columns: Tensor) -> Tensor:

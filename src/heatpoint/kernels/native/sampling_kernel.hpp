@@ -59,7 +59,7 @@ static void fail_map(const Map &m) {
 // How one map is worked on, whatever the sample.
 struct Plan {
     bool by_axes, is_displaced, needs_gradient;
-    int at_once;  // samples that wait for each other
+    int at_once;  // samples that wait for each other, unless a map alone is displaced: there each waits for the next
 
     // Of `maps` maps at a time.
     Plan(const Map &m, int64_t maps) {

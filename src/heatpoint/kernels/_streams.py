@@ -1,0 +1,130 @@
+"""Random numbers for draws that maps share: bits by numpy and quantiles from a table on the CPU, torch's own elsewhere.
+
+On the CPU a cell's Gumbel draw takes 24 bits of a word, and an offset 16: it is one of 65 536 quantiles of the basis, of the
+centres of equal parts of [0, 1], so that the Gaussian's end 4.3 σ out.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from heatpoint.basis import Basis
+
+QUANTILES = 2**16
+
+
+class Stream(Protocol):
+    """Numbers that are made as they are asked for, of one dtype."""
+
+    def uniforms(self, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
+        """Uniforms strictly between 0 and 1, in steps of 2⁻²⁴ in float32."""
+
+    def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
+        """What the basis's `offsets_from_noise` takes: uniforms, or standard normals."""
+
+    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+        """Offsets e from the basis, in cells on a grid; in `room`, if there is one, of twice as many numbers."""
+
+    def again(self) -> Stream:
+        """Another stream of what is to come."""
+
+
+class TableStream:
+    """Bits by SFC64 of numpy on the CPU: 64 of them take half as long as 24 by torch's generator. Offsets from a table."""
+
+    def __init__(self, seed: np.random.SeedSequence, dtype: torch.dtype) -> None:
+        self._seed, self._dtype = seed, dtype
+        self._source: np.random.SFC64 | None = None
+
+    def uniforms(self, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
+        """k 2⁻²⁴ + 2⁻²⁶, rounded to float32 in every dtype: neither 0 nor 1."""
+        count = math.prod(shape)
+        words = torch.from_numpy(self._bits(-(-count // 2)).view(np.int32)[:count])
+        words = words.bitwise_and_(2**24 - 1).view(*shape)
+        is_own = out is not None and out.dtype == torch.float32
+        uniforms = out.copy_(words) if out is not None and is_own else words.float()
+        torch.add(_least(), uniforms, alpha=2.0**-24, out=uniforms)
+        return uniforms.to(self._dtype) if out is None or is_own else out.copy_(uniforms)
+
+    def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
+        """(k + ½) 2⁻¹⁶, or the standard normals that these are the probabilities of."""
+        return self._looked_up(_quantiles(basis, self._dtype, is_offset=False), shape)
+
+    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+        """What the basis makes of `noise`."""
+        return self._looked_up(_quantiles(basis, self._dtype, is_offset=True), shape, room)
+
+    def _looked_up(self, table: Tensor, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+        count = math.prod(shape)
+        halves = torch.from_numpy(self._bits(-(-count // 4)).view(np.uint16)[:count])
+        if room is None:
+            return table.index_select(0, halves.to(torch.int32)).view(*shape)
+        index = room[count:].view(torch.int32)[:count].copy_(halves)
+        return torch.index_select(table, 0, index, out=room[:count]).view(*shape)
+
+    def _bits(self, count: int) -> npt.NDArray[np.uint64]:
+        if self._source is None:  # Here rather than before, since it takes a while and threads do it side by side.
+            self._source = np.random.SFC64(self._seed)
+        return self._source.random_raw(count)
+
+    def again(self) -> TableStream:
+        """Another stream of what is to come."""
+        other = TableStream(self._seed, self._dtype)
+        if self._source is not None:
+            other._source = np.random.SFC64(self._seed)
+            other._source.state = self._source.state
+        return other
+
+
+class TorchStream:
+    """Numbers by a torch.Generator, on its device: wherever torch has one, and where torch traces or transforms a call."""
+
+    def __init__(self, generator: torch.Generator, dtype: torch.dtype) -> None:
+        self._generator, self._dtype = generator, dtype
+
+    def uniforms(self, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
+        """Of torch's uniforms, of which 0 stands for the interval up to the next."""
+        made = torch.rand(
+            tuple(shape), generator=self._generator, dtype=self._dtype, device=self._generator.device
+        ).clamp_(min=torch.finfo(self._dtype).eps / 4)
+        return made if out is None else out.copy_(made)
+
+    def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
+        """As the basis draws it."""
+        return basis.draw_noise(shape, generator=self._generator, dtype=self._dtype, device=self._generator.device)
+
+    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+        """What the basis makes of `noise`; there is no use for room."""
+        return basis.offsets_from_noise(self.noise(basis, shape))
+
+    def again(self) -> TorchStream:
+        """Another stream of what is to come."""
+        return TorchStream(copy_of(self._generator, self._generator.get_state()), self._dtype)
+
+
+def copy_of(generator: torch.Generator, state: Tensor) -> torch.Generator:
+    """A generator on the same device, at `state`."""
+    copy = torch.Generator(generator.device)
+    copy.set_state(state)
+    return copy
+
+
+@functools.cache
+def _least() -> Tensor:
+    return torch.tensor(2.0**-26, dtype=torch.float32, device="cpu")
+
+
+@functools.lru_cache(maxsize=16)
+def _quantiles(basis: Basis, dtype: torch.dtype, *, is_offset: bool) -> Tensor:
+    """The basis's quantiles at (k + ½) 2⁻¹⁶, or the raw noise that they are of."""
+    shares = (torch.arange(QUANTILES, dtype=torch.float64, device="cpu") + 0.5) / QUANTILES
+    noise = torch.special.ndtri(shares) if basis.draws_normals else shares
+    return (basis.offsets_from_noise(noise) if is_offset else noise).to(dtype)
