@@ -106,7 +106,7 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     roofline, floor = part("roofline"), part("surroundings").floor
     work = roofline.work_of("sampling coco-30 2", "gemm, noise per image", 1.0, "quick")
     elements = 2 * 3 * 6 * 7 * 20
-    assert (work.multiplies, work.uniforms) == (6 * elements, elements)
+    assert (work.multiplies, work.words) == (6 * elements, elements / 3)
     rates = {name: statistics.median(values) for name, values in roofline.Rates("quick").measure().items()}
     arithmetic = work.multiplies / rates["multiplies"]
     memory = work.read / rates["read"] + work.written / rates["written"]
