@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -114,6 +115,21 @@ def test_the_number_of_threads_changes_no_bit(basis: str, temperature: float) ->
     one = native(logits, support, target, num_threads=1, **options)
     for threads in (2, 3, 7):
         assert_equal(native(logits, support, target, num_threads=threads, **options), one)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell threads their processors")
+def test_threads_take_turns_on_a_single_processor_and_leave_the_others_allowed() -> None:
+    support, batch = Grid((64, 48)), (41,)
+    logits, target = inputs(support, batch)
+    allowed = os.sched_getaffinity(0)
+    several = native(logits, support, target, num_threads=3)
+    assert os.sched_getaffinity(0) == allowed
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert_equal(native(logits, support, target, num_threads=3), several)
+        assert os.sched_getaffinity(0) == {min(allowed)}
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.7, 0.1])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from heatpoint.basis import Basis, Gaussian, Triangular
+from heatpoint.basis import Basis, Triangular
 from heatpoint.kernels._shared_draws import Draw, Drawn
 from heatpoint.support import Grid, Support
 
@@ -21,18 +21,18 @@ class Places:
     """Places of the cells, measured from their middle, around which sums over them have more digits left.
 
     Args:
-        axes: One tensor for each axis: (cells,), or (groups, 1, cells) where groups lie on clouds of their own.
+        axes: (D, 1, 1, cells), or (D, groups, 1, cells) where groups lie on clouds of their own.
         center: The middle, (D,) or (groups, 1, 1, D).
     """
 
-    axes: list[Tensor]
+    axes: Tensor
     center: Tensor
 
     def of(self, groups: slice) -> Places:
         """Those of some groups."""
         if self.center.ndim == 1:
             return self
-        return Places([axis[groups] for axis in self.axes], self.center[groups])
+        return Places(self.axes[:, groups], self.center[groups])
 
 
 def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Places:
@@ -41,49 +41,49 @@ def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Pla
     if isinstance(support, Grid):
         centers = centers.flatten(0, -2)
     center = (centers.amax(dim=-2) + centers.amin(dim=-2)) / 2
-    axes = [axis.contiguous() for axis in (centers - center[..., None, :]).unbind(dim=-1)]
-    return Places(axes, center if center.ndim == 1 else center[..., None, :])
-
-
-SPARE = 2  # rows of cells beside the columns, for what becomes of an offset
-
-
-def num_columns(draw: Draw) -> int:
-    """How many columns a sample has."""
-    return 1 + draw.support.ndim * (3 if draw.formula == "released" and _weighs(draw.basis, draw.support) else 1)
+    axes = (centers - center[..., None, :]).movedim(-1, 0).contiguous()
+    return Places(axes if axes.ndim > 2 else axes[:, None, None], center if center.ndim == 1 else center[..., None, :])
 
 
 def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None) -> Tensor:
-    """F (g, s, columns, cells) of one block, in `room`, if there is one, of `SPARE` rows of cells more.
+    """F (g, s, columns, cells) of one block, in `room`, if there is one, of `Draw.num_rows` rows of cells for each.
 
     The first column is V = E^(−1/τ), the next D are V · (place of the cell, and its offset). Where the released formula weighs
     the offsets, two more for each axis hold the weights that a cell's mass gets and their product with the places.
     """
     support, ndim, dtype, device = draw.support, draw.support.ndim, places.center.dtype, places.center.device
-    shape = (*drawn.leading, num_columns(draw), support.num_cells)
+    shape = (*drawn.leading, draw.num_columns, support.num_cells)
     size = math.prod(shape)
     found = torch.empty(shape, dtype=dtype, device=device) if room is None else room[:size].view(shape)
-    spare = None if room is None else room[size : size + SPARE * size // num_columns(draw)]
-    power, *others = found.unbind(2)
+    power, moments, others = found[:, :, 0], found[:, :, 1 : 1 + ndim], found[:, :, 1 + ndim :]
+    if draw.is_per_cell:
+        # The columns are still free: what becomes an offset can be there.
+        offsets = drawn.offsets(None if room is None else (room[size:], room[:size]))
+        placed = _displaced(offsets, places, support)
+    else:
+        noise, placed = drawn.noise(), places.axes
     _powers(drawn.uniforms(out=power), draw.temperature)
-    for axis, (place, moment) in enumerate(zip(places.axes, others, strict=False)):
-        if draw.basis is None:
-            torch.mul(power, place, out=moment)
-        elif draw.formula == "paper" or not isinstance(support, Grid):
-            offset = drawn.offsets(axis, spare)
-            stride = support.strides[axis] if isinstance(support, Grid) else 1.0
-            torch.mul(power, torch.add(place, offset, alpha=stride, out=offset), out=moment)
-        else:
-            noise = drawn.noise(axis)
-            line = draw.basis.offsets_from_noise(noise) * support.strides[axis]
-            line += support.axis_centers(axis, dtype=dtype, device=device) - places.center[axis]
-            index = _axis_index(support, axis, device)
-            torch.mul(power, line[..., index], out=moment)
-            if len(others) > ndim:
-                values = _received(_axis_weights(draw.basis, noise), line)
-                for k, value in enumerate(values):
-                    torch.mul(power, value[..., index], out=others[ndim + 2 * axis + k])
+    if draw.basis is None or draw.is_per_cell or not isinstance(support, Grid):
+        torch.mul(power[:, :, None], placed.permute(1, 2, 0, 3), out=moments)
+        return found
+    for axis, values in enumerate(noise):
+        line = draw.basis.offsets_from_noise(values) * support.strides[axis]
+        line += support.axis_centers(axis, dtype=dtype, device=device) - places.center[axis]
+        index = _axis_index(support, axis, device)
+        torch.mul(power, line[..., index], out=moments[:, :, axis])
+        if others.shape[2]:
+            for k, value in enumerate(_received(_axis_weights(draw.basis, values), line)):
+                torch.mul(power, value[..., index], out=others[:, :, 2 * axis + k])
     return found
+
+
+def _displaced(offsets: Tensor, places: Places, support: Support) -> Tensor:
+    """Places of the cells and their offsets, (D, g, s, cells), in place of the offsets."""
+    if not isinstance(support, Grid) or set(support.strides) == {1.0}:
+        return offsets.add_(places.axes)
+    for offset, place, stride in zip(offsets, places.axes, support.strides, strict=True):
+        torch.add(place, offset, alpha=stride, out=offset)
+    return offsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,6 @@ class _AxisWeights:
 
     shares: list[Tensor]
     cells: list[Tensor]
-
-
-def _weighs(basis: Basis | None, support: Support) -> bool:
-    """Whether the released formula weighs the positions of an axis, see `heatpoint._relaxed`, or the marginal itself counts."""
-    return isinstance(basis, Triangular) or (isinstance(basis, Gaussian) and support.ndim == 2)
 
 
 def _axis_weights(basis: Basis, noise: Tensor) -> _AxisWeights:

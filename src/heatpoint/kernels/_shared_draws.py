@@ -14,8 +14,8 @@ from heatpoint._checks import check_whole, is_traced, message
 from heatpoint._draws import default_generator, remade
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import Formula, paper_positions, relaxed_weights, released_positions
-from heatpoint.basis import Basis
-from heatpoint.kernels._streams import Stream, TableStream, TorchStream, copy_of
+from heatpoint.basis import Basis, Gaussian, Triangular
+from heatpoint.kernels._streams import Rooms, Stream, TableStream, TorchStream, copy_of
 from heatpoint.support import Grid, Points, Support
 
 Sharing = Literal["independent", "lattice", "image", "batch"]
@@ -38,31 +38,35 @@ class Part:
 
 
 class Drawn:
-    """The draws of some samples of some groups, made as they are asked for: the uniforms first, then one axis after the other."""
+    """The draws of some samples of some groups, made as they are asked for: first what displaces the cells, then the uniforms."""
 
     def __init__(self, draw: Draw, leading: tuple[int, int], stream: Stream) -> None:
-        self._support, self._basis, self._stream = draw.support, draw.basis, stream
+        self._draw, self._stream = draw, stream
         self.leading = leading  # (g, s)
-        self._is_per_cell = draw.formula == "paper" or not isinstance(draw.support, Grid)
+
+    def noise(self) -> list[Tensor]:
+        """What the basis makes offsets of, (g, s, n) for each axis: one for each cell, or in the released formula each position
+        of the axis. None without a basis.
+        """
+        basis, support = self._draw.basis, self._draw.support
+        if basis is None:
+            return []
+        if self._draw.is_per_cell or not isinstance(support, Grid):
+            return list(self._stream.noise(basis, self._every_cell()))
+        return [self._stream.noise(basis, (*self.leading, length)) for length in support.lengths]
+
+    def offsets(self, rooms: Rooms | None = None) -> Tensor:
+        """Offsets e from the basis, one for each cell and axis, (D, g, s, cells), in cells on a grid; see `Stream`."""
+        if self._draw.basis is None or not self._draw.is_per_cell:
+            raise AssertionError("there are no offsets of every cell")
+        return self._stream.offsets(self._draw.basis, self._every_cell(), rooms)
 
     def uniforms(self, out: Tensor | None = None) -> Tensor:
         """(g, s, cells), strictly between 0 and 1."""
-        return self._stream.uniforms((*self.leading, self._support.num_cells), out)
+        return self._stream.uniforms((*self.leading, self._draw.support.num_cells), out)
 
-    def noise(self, axis: int) -> Tensor:
-        """What the basis makes offsets of, (g, s, n): one for each cell, or in the released formula each position of the axis."""
-        return self._stream.noise(*self._wanted(axis))
-
-    def offsets(self, axis: int, room: Tensor | None = None) -> Tensor:
-        """Offsets e from the basis, (g, s, n), in cells on a grid; in `room`, if there is one, of twice as many numbers."""
-        return self._stream.offsets(*self._wanted(axis), room)
-
-    def _wanted(self, axis: int) -> tuple[Basis, tuple[int, ...]]:
-        if self._basis is None:
-            raise AssertionError("there are no offsets without a basis")
-        if self._is_per_cell or not isinstance(self._support, Grid):
-            return self._basis, (*self.leading, self._support.num_cells)
-        return self._basis, (*self.leading, self._support.lengths[axis])
+    def _every_cell(self) -> tuple[int, ...]:
+        return (self._draw.support.ndim, *self.leading, self._draw.support.num_cells)
 
 
 class Chunk:
@@ -126,6 +130,24 @@ class Draw:
         if isinstance(self.support, Points) and self.support.xyz.requires_grad:
             return "it gives the coordinates of Points no gradient"
         return ""
+
+    @property
+    def is_per_cell(self) -> bool:
+        """Whether every cell has offsets of its own, rather than each position of an axis, or none."""
+        return self.basis is not None and (self.formula == "paper" or not isinstance(self.support, Grid))
+
+    @property
+    def num_columns(self) -> int:
+        """How many columns a sample has: a weight and, for each axis, its product with the places. Where the released formula
+        weighs the positions of an axis, see `heatpoint._relaxed`, two more.
+        """
+        is_weighed = isinstance(self.basis, Triangular) or (isinstance(self.basis, Gaussian) and self.support.ndim == 2)
+        return 1 + self.support.ndim * (3 if is_weighed and not self.is_per_cell else 1)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows of cells a sample needs room for: its columns and, if every cell has them, its offsets."""
+        return self.num_columns + (self.support.ndim if self.is_per_cell else 0)
 
     def parts(self, num_groups: int, like: Tensor) -> list[Part]:
         """How the draws are cut, by the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK` numbers, but
@@ -258,10 +280,9 @@ def gathered(draw: Draw, found: dict[int, list[Tensor]], batch: tuple[int, ...])
 def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: Chunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
     number, drawn = log_p.shape[1], chunk()
+    noise = [axis.transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in drawn.noise()]
     uniform = drawn.uniforms().transpose(0, 1)[:, :, None]
     weights = relaxed_weights(log_p, uniform, draw.temperature, draw.formula, False)
-    axes = () if draw.basis is None else range(support.ndim)
-    noise = [drawn.noise(axis).transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in axes]
     if draw.formula == "released" and isinstance(support, Grid):
         return released_positions(weights, support, draw.basis, noise, draw.sign_gradient)
     return paper_positions(weights, support, draw.basis, noise, draw.sign_gradient)

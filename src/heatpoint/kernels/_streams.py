@@ -19,6 +19,8 @@ from torch import Tensor
 from heatpoint.basis import Basis
 
 QUANTILES = 2**16
+# Where numbers are to be, and where there is as much place for what they are made of: contiguous, of one dimension.
+Rooms = tuple[Tensor, Tensor]
 
 
 class Stream(Protocol):
@@ -30,8 +32,8 @@ class Stream(Protocol):
     def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
         """What the basis's `offsets_from_noise` takes: uniforms, or standard normals."""
 
-    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
-        """Offsets e from the basis, in cells on a grid; in `room`, if there is one, of twice as many numbers."""
+    def offsets(self, basis: Basis, shape: Sequence[int], rooms: Rooms | None = None) -> Tensor:
+        """Offsets e from the basis, in cells on a grid; in the first of two rooms of as many numbers, if there are."""
 
     def again(self) -> Stream:
         """Another stream of what is to come."""
@@ -58,17 +60,18 @@ class TableStream:
         """(k + ½) 2⁻¹⁶, or the standard normals that these are the probabilities of."""
         return self._looked_up(_quantiles(basis, self._dtype, is_offset=False), shape)
 
-    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+    def offsets(self, basis: Basis, shape: Sequence[int], rooms: Rooms | None = None) -> Tensor:
         """What the basis makes of `noise`."""
-        return self._looked_up(_quantiles(basis, self._dtype, is_offset=True), shape, room)
+        return self._looked_up(_quantiles(basis, self._dtype, is_offset=True), shape, rooms)
 
-    def _looked_up(self, table: Tensor, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
+    def _looked_up(self, table: Tensor, shape: Sequence[int], rooms: Rooms | None = None) -> Tensor:
         count = math.prod(shape)
         halves = torch.from_numpy(self._bits(-(-count // 4)).view(np.uint16)[:count])
-        if room is None:
+        if rooms is None:
             return table.index_select(0, halves.to(torch.int32)).view(*shape)
-        index = room[count:].view(torch.int32)[:count].copy_(halves)
-        return torch.index_select(table, 0, index, out=room[:count]).view(*shape)
+        found, other = rooms
+        index = other.view(torch.int32)[:count].copy_(halves)
+        return torch.index_select(table, 0, index, out=found[:count]).view(*shape)
 
     def _bits(self, count: int) -> npt.NDArray[np.uint64]:
         if self._source is None:  # Here rather than before, since it takes a while and threads do it side by side.
@@ -101,8 +104,8 @@ class TorchStream:
         """As the basis draws it."""
         return basis.draw_noise(shape, generator=self._generator, dtype=self._dtype, device=self._generator.device)
 
-    def offsets(self, basis: Basis, shape: Sequence[int], room: Tensor | None = None) -> Tensor:
-        """What the basis makes of `noise`; there is no use for room."""
+    def offsets(self, basis: Basis, shape: Sequence[int], rooms: Rooms | None = None) -> Tensor:
+        """What the basis makes of `noise`; there is no use for rooms."""
         return basis.offsets_from_noise(self.noise(basis, shape))
 
     def again(self) -> TorchStream:

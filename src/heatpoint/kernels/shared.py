@@ -17,7 +17,7 @@ from heatpoint._checks import is_traced
 from heatpoint._distances import Distance, difference, norm, slope
 from heatpoint._draws import remade
 from heatpoint._numerics import check_normalised, full_precision, full_products, log_probabilities
-from heatpoint.kernels._columns import SPARE, Places, columns, num_columns, places_of, positions, slopes
+from heatpoint.kernels._columns import Places, columns, places_of, positions, slopes
 from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._shared_draws import Chunk, Draw, Part, fold, gathered, plain_samples, support_of_groups
 from heatpoint.kernels._streams import Stream
@@ -167,7 +167,7 @@ def _error_and_gradients(
     # Room for the columns of a block, the first being the largest, goes from part to part: given back and asked for again, it
     # would leave holes that the next does not fit.
     rooms: list[Tensor] = []
-    most = parts[0].groups.stop * parts[0].samples[0] * (num_columns(draw) + SPARE) * logits.shape[-1]
+    most = parts[0].groups.stop * parts[0].samples[0] * draw.num_rows * logits.shape[-1]
     tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
     if logits.device.type == "cpu" and not is_traced():
         side_by_side(add, tasks, number=MOST if logits.numel() >= LARGE else 1)

@@ -13,6 +13,11 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 namespace heatpoint {
 
 // Functions in here are compiled once per instruction set; without a name of their own the linker could take the wrong one.
@@ -64,12 +69,32 @@ inline int64_t useful_threads(int64_t asked, int64_t num_maps, double work, doub
     return threads;
 }
 
+// Moves a thread that was just started off the caller's processor. Some kernels, of virtual machines above all, let it wait there
+// beside an idle one for longer than a call takes.
+inline void move_off(std::thread &helper) {
+#if defined(__linux__)
+    cpu_set_t allowed, others;
+    int here = sched_getcpu();
+    // A machine with more processors than such a set holds is left to its kernel.
+    if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    others = allowed;
+    CPU_CLR(here, &others);
+    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(helper.native_handle(), sizeof others, &others) != 0) return;
+    pthread_setaffinity_np(helper.native_handle(), sizeof allowed, &allowed);
+#else
+    (void)helper;
+#endif
+}
+
 // Calls `run` on so many threads at once, the caller's among them.
 template <typename Run>
 void on_threads(int64_t threads, const Run &run) {
     std::vector<std::thread> helpers;
     try {
-        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(run);
+        for (int64_t i = 1; i < threads; ++i) {
+            helpers.emplace_back(run);
+            move_off(helpers.back());
+        }
     } catch (const std::system_error &) {
         // Fewer threads do the same work.
     } catch (const std::bad_alloc &) {
