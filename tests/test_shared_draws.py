@@ -28,7 +28,7 @@ CLOUD = torch.randn(11, 3, generator=torch.Generator().manual_seed(4), dtype=tor
 CLOUDS = torch.randn(3, 1, 11, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 SUPPORTS: dict[str, Support] = {
     "line": Grid((7,), stride=2.0),
-    "plane": Grid((5, 6), stride=4.0),
+    "plane": Grid((5, 6), stride=(4.0, 2.0)),
     "volume": Grid((3, 4, 5)),
     "cloud": Points(CLOUD),
     "clouds": Points(CLOUDS),

@@ -46,7 +46,7 @@ def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Pla
 
 
 def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None) -> Tensor:
-    """F (g, s, columns, cells) of one block, in `room`, if there is one, of `Draw.num_rows` rows of cells for each.
+    """F (g, s, columns, cells) of one block; in `room`, if there is one, of `Draw.num_rows` rows of cells for each (g, s).
 
     The first column is V = E^(−1/τ), the next D are V · (place of the cell, and its offset). Where the released formula weighs
     the offsets, two more for each axis hold the weights that a cell's mass gets and their product with the places.

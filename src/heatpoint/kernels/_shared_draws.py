@@ -52,20 +52,21 @@ class Drawn:
         if basis is None:
             return []
         if self._draw.is_per_cell or not isinstance(support, Grid):
-            return list(self._stream.noise(basis, self._every_cell()))
+            return list(self._stream.noise(basis, self._shape_of_offsets()))
         return [self._stream.noise(basis, (*self.leading, length)) for length in support.lengths]
 
     def offsets(self, rooms: Rooms | None = None) -> Tensor:
         """Offsets e from the basis, one for each cell and axis, (D, g, s, cells), in cells on a grid; see `Stream`."""
         if self._draw.basis is None or not self._draw.is_per_cell:
             raise AssertionError("there are no offsets of every cell")
-        return self._stream.offsets(self._draw.basis, self._every_cell(), rooms)
+        return self._stream.offsets(self._draw.basis, self._shape_of_offsets(), rooms)
 
     def uniforms(self, out: Tensor | None = None) -> Tensor:
         """(g, s, cells), strictly between 0 and 1."""
         return self._stream.uniforms((*self.leading, self._draw.support.num_cells), out)
 
-    def _every_cell(self) -> tuple[int, ...]:
+    def _shape_of_offsets(self) -> tuple[int, ...]:
+        # One for each cell and axis.
         return (self._draw.support.ndim, *self.leading, self._draw.support.num_cells)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from heatpoint.basis import Basis
 
 QUANTILES = 2**16
-# Where numbers are to be, and where there is as much place for what they are made of: contiguous, of one dimension.
+# Where numbers are to be, and where what they are made of can be: each has room for them, contiguous, of one dimension.
 Rooms = tuple[Tensor, Tensor]
 
 
@@ -33,7 +33,7 @@ class Stream(Protocol):
         """What the basis's `offsets_from_noise` takes: uniforms, or standard normals."""
 
     def offsets(self, basis: Basis, shape: Sequence[int], rooms: Rooms | None = None) -> Tensor:
-        """Offsets e from the basis, in cells on a grid; in the first of two rooms of as many numbers, if there are."""
+        """Offsets e from the basis, in cells on a grid; in the first of two rooms of at least as many numbers, if there are."""
 
     def again(self) -> Stream:
         """Another stream of what is to come."""

@@ -164,12 +164,14 @@ def _error_and_gradients(
         rooms.append(room)
 
     parts = draw.parts(len(logits), logits)
+    is_on_cpu = logits.device.type == "cpu" and not is_traced()
     # Room for the columns of a block, the first being the largest, goes from part to part: given back and asked for again, it
-    # would leave holes that the next does not fit.
+    # would leave holes that the next does not fit. Elsewhere torch makes the offsets, in no room of ours.
     rooms: list[Tensor] = []
-    most = parts[0].groups.stop * parts[0].samples[0] * draw.num_rows * logits.shape[-1]
+    rows = draw.num_rows if is_on_cpu else draw.num_columns
+    most = parts[0].groups.stop * parts[0].samples[0] * rows * logits.shape[-1]
     tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
-    if logits.device.type == "cpu" and not is_traced():
+    if is_on_cpu:
         side_by_side(add, tasks, number=MOST if logits.numel() >= LARGE else 1)
     else:
         for task in tasks:

@@ -2,6 +2,7 @@
 #ifndef HEATPOINT_THREADS_HPP
 #define HEATPOINT_THREADS_HPP
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -13,7 +14,7 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(__ANDROID__)
 #include <pthread.h>
 #include <sched.h>
 #endif
@@ -69,20 +70,22 @@ inline int64_t useful_threads(int64_t asked, int64_t num_maps, double work, doub
     return threads;
 }
 
-// Moves a thread that was just started off the caller's processor. Some kernels, of virtual machines above all, let it wait there
-// beside an idle one for longer than a call takes.
-inline void move_off(std::thread &helper) {
-#if defined(__linux__)
+// Moves threads that were just started off the caller's processor. Some kernels, of virtual machines above all, let them wait there
+// beside an idle one for longer than a call takes. None of them may have ended: its number would then stand for the caller.
+inline void move_off(std::vector<std::thread> &helpers) {
+#if defined(__linux__) && !defined(__ANDROID__)
     cpu_set_t allowed, others;
-    int here = sched_getcpu();
+    const int here = sched_getcpu();
     // A machine with more processors than such a set holds is left to its kernel.
     if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     others = allowed;
     CPU_CLR(here, &others);
-    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(helper.native_handle(), sizeof others, &others) != 0) return;
-    pthread_setaffinity_np(helper.native_handle(), sizeof allowed, &allowed);
+    if (CPU_COUNT(&others) == 0) return;
+    for (std::thread &helper : helpers)
+        if (pthread_setaffinity_np(helper.native_handle(), sizeof others, &others) == 0)
+            pthread_setaffinity_np(helper.native_handle(), sizeof allowed, &allowed);
 #else
-    (void)helper;
+    (void)helpers;
 #endif
 }
 
@@ -90,15 +93,19 @@ inline void move_off(std::thread &helper) {
 template <typename Run>
 void on_threads(int64_t threads, const Run &run) {
     std::vector<std::thread> helpers;
+    std::atomic<bool> are_placed{false};
+    const auto help = [&] {
+        run();
+        while (!are_placed.load(std::memory_order_acquire)) std::this_thread::yield();
+    };
     try {
-        for (int64_t i = 1; i < threads; ++i) {
-            helpers.emplace_back(run);
-            move_off(helpers.back());
-        }
+        for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(help);
     } catch (const std::system_error &) {
         // Fewer threads do the same work.
     } catch (const std::bad_alloc &) {
     }
+    move_off(helpers);
+    are_placed.store(true, std::memory_order_release);
     run();
     for (std::thread &helper : helpers) helper.join();
 }
