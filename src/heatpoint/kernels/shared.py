@@ -23,7 +23,7 @@ from heatpoint.kernels._shared_draws import Chunk, Draw, Part, fold, gathered, p
 from heatpoint.kernels._streams import Stream
 from heatpoint.kernels._workers import MOST, side_by_side
 
-# Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for the interpreter.
+# Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for each other.
 LARGE = 2**20
 # Below this temperature, what the draws give to the gradient is multiplied by SMALL until the weights of the map have come to it:
 # where they are small, it can be as large as their inverse, 10²⁵ there and 10³³ at the least temperature.
