@@ -36,18 +36,32 @@ static inline uint32_t lane_bits(M mask) {
 #endif
 }
 
-// True in lanes where either is NaN.
-template <typename V>
-static inline auto either_nan(V a, V b) -> decltype(a != a) {
+// Whether one of the numbers that were looked at is NaN.
+template <typename T>
+class Unordered {
+    typedef typename Lanes<T>::V V;
+
+  public:
 #if defined(__AVX512F__) && HP_WIDTH == 16
-    // One comparison tells it of both.
-    if (sizeof a[0] == 4)
-        return (decltype(a != a))_mm512_movm_epi32(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q));
-    return (decltype(a != a))_mm512_movm_epi64(_mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_UNORD_Q));
+    // One comparison tells it of both, and its bits stay where comparisons put them.
+    inline void look_at(V a, V b) {
+        seen = _kor_mask16(seen, sizeof(T) == 4 ? _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q)
+                                                : _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_UNORD_Q));
+    }
+
+    inline bool any() const { return seen; }
+
+  private:
+    __mmask16 seen = 0;
 #else
-    return (a != a) | (b != b);
+    inline void look_at(V a, V b) { seen |= (a != a) | (b != b); }
+
+    inline bool any() const { return lane_bits<T>(seen); }
+
+  private:
+    typename Lanes<T>::M seen{};
 #endif
-}
+};
 
 template <typename T>
 static inline typename Lanes<T>::V read(const T *p) {
@@ -63,26 +77,37 @@ static T largest_lane(typename Lanes<T>::V x) {
     return most;
 }
 
-// Lane by lane the maximum of `count` vectors; true in `is_nan` where one of them is NaN.
-template <typename T>
-static inline typename Lanes<T>::V maximum(const T *p, int64_t count, typename Lanes<T>::M &is_nan) {
+// Lane by lane the maximum of so many vectors, an even number, without a loop.
+template <int64_t COUNT, typename T>
+static inline typename Lanes<T>::V maximum_of(const T *p, Unordered<T> &unordered) {
     typedef typename Lanes<T>::V V;
     constexpr int L = Lanes<T>::COUNT;
-    V most[2] = {read(p), read(p)};
-    is_nan = is_nan | (most[0] != most[0]);
-    int64_t v = 1;
-    for (; v + 1 < count; v += 2) {
+    V first = read(p), second = read(p + L);
+    unordered.look_at(first, second);
+#pragma GCC unroll 8
+    for (int64_t v = 2; v < COUNT; v += 2) {
         const V a = read(p + v * L), b = read(p + (v + 1) * L);
-        is_nan = is_nan | either_nan(a, b);
-        most[0] = a > most[0] ? a : most[0];
-        most[1] = b > most[1] ? b : most[1];
+        unordered.look_at(a, b);
+        first = a > first ? a : first;
+        second = b > second ? b : second;
     }
-    for (; v < count; ++v) {
-        const V a = read(p + v * L);
-        is_nan = is_nan | (a != a);
-        most[0] = a > most[0] ? a : most[0];
+    return first > second ? first : second;
+}
+
+// Lane by lane the maximum of `count` vectors.
+template <typename T>
+static inline typename Lanes<T>::V maximum(const T *p, int64_t count, Unordered<T> &unordered) {
+    typedef typename Lanes<T>::V V;
+    if (count == STRETCH) return maximum_of<STRETCH>(p, unordered);
+    if (count == MOST_GROUPED) return maximum_of<MOST_GROUPED>(p, unordered);
+    if (count == 6) return maximum_of<6>(p, unordered);  // a chunk of 64 x 48 cells, in vectors of 16
+    V most = read(p);
+    if (count % 2) unordered.look_at(most, most);
+    for (int64_t v = count % 2; v < count; v += 2) {
+        const V two = maximum_of<2>(p + v * Lanes<T>::COUNT, unordered);
+        most = two > most ? two : most;
     }
-    return most[0] > most[1] ? most[0] : most[1];
+    return most;
 }
 
 // The first of the largest cells of a map; false if it holds a NaN.
@@ -91,18 +116,18 @@ static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &in
     typedef typename Lanes<T>::V V;
     constexpr int L = Lanes<T>::COUNT;
     const int64_t num_vectors = num_cells / L;
-    typename Lanes<T>::M is_nan{};
+    Unordered<T> unordered;
     T best = -INFINITY;
     int64_t block = 0;
     for (int64_t v = 0; v < num_vectors; v += STRETCH) {
         const int64_t count = num_vectors - v < STRETCH ? num_vectors - v : STRETCH;
-        const V most = maximum(map + v * L, count, is_nan);
+        const V most = maximum(map + v * L, count, unordered);
         if (lane_bits<T>(most > best)) {
             best = largest_lane<T>(most);
             block = v * L;
         }
     }
-    if (num_vectors && lane_bits<T>(is_nan)) return false;
+    if (unordered.any()) return false;
     index = block;
     while (index < num_vectors * L && !(map[index] == best)) ++index;
     if (num_vectors == 0) index = 0;
@@ -115,6 +140,25 @@ static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &in
     }
     value = map[index];
     return true;
+}
+
+// The k-th largest of at least k numbers, beyond which a vector can be written.
+template <typename T>
+static T kth_of(T *numbers, int64_t count, int64_t k) {
+    typedef typename Lanes<T>::V V;
+    typedef typename Lanes<T>::M M;
+    const V none = V{} - INFINITY;
+    std::memcpy(numbers + count, &none, sizeof none);
+    // The least of those that fewer than k exceed.
+    V least = V{} + INFINITY;
+    for (int64_t i = 0; i < count; i += Lanes<T>::COUNT) {
+        const V x = read(numbers + i);
+        M exceeding{};
+        for (int64_t j = 0; j < count; ++j) exceeding -= numbers[j] > x;
+        const V wanted = exceeding < (typename Lanes<T>::Number)k ? x : least;
+        least = wanted < least ? wanted : least;
+    }
+    return -largest_lane<T>(-least);
 }
 
 // Keeps the largest of the numbers it is given, of equal ones those that came first. What may be among them is collected, and
@@ -192,8 +236,7 @@ template <typename T>
 static T kth_largest(const T *numbers, int64_t count, int64_t k, T least) {
     Keeper<T> best(k, least);
     for (int64_t i = 0; i < count; i += Lanes<T>::COUNT) best.add(read(numbers + i), i);
-    best.sort();
-    return best.count < k ? least : best.values[k - 1];
+    return best.count < k ? least : kth_of(best.values, best.count, k);
 }
 
 // Asks memory for numbers: those of the next map while this one is worked on, in even parts, for it can only be asked for so much.
@@ -208,26 +251,27 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     typedef typename Lanes<T>::V V;
     constexpr int L = Lanes<T>::COUNT;
     const int64_t num_vectors = (num_cells + L - 1) / L, full = num_cells / L, length = vectors_of_chunk(num_vectors);
-    T lanes[L];
+    T lanes[2 * L];
     for (int lane = 0; lane < L; ++lane) lanes[lane] = full * L + lane < num_cells ? map[full * L + lane] : (T)-INFINITY;
     const V tail = read(lanes);
-    typename Lanes<T>::M is_nan = tail != tail;
+    Unordered<T> unordered;
+    unordered.look_at(tail, tail);
     int64_t groups = 0;
     V of_all = tail;
     for (int64_t v = 0; v < num_vectors; v += length, groups += L) {
         const int64_t last = v + length < full ? v + length : full;
         ask_for(map + num_cells + v * L, length * L / 2);
-        V most = last > v ? maximum(map + v * L, last - v, is_nan) : tail;
+        V most = last > v ? maximum(map + v * L, last - v, unordered) : tail;
         if (v + length > full) most = tail > most ? tail : most;
         of_all = most > of_all ? most : of_all;
         std::memcpy(maxima + groups, &most, sizeof most);
     }
-    if (lane_bits<T>(is_nan)) return false;
+    if (unordered.any()) return false;
     // Each lane's maximum is a cell, and so is each group's: the k-th largest of either is at most that of the cells.
     T least = -INFINITY;
     if (k <= L) {
-        std::memcpy(lanes, &of_all, sizeof lanes);
-        least = kth_largest(lanes, L, k, least);
+        std::memcpy(lanes, &of_all, sizeof of_all);
+        least = kth_of(lanes, L, k);
     }
     least = kth_largest(maxima, groups, k, least);
     Keeper<T> best(k, least);
@@ -247,29 +291,37 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
 // The mean cell of the k largest under their softmax; NaN where the map has none.
 static void weigh(const hp_largest &call, const float *values, const int64_t *index, float *cells) {
     const int64_t k = call.num_largest;
-    float weights[MOST_KEPT], sum = 0;
     for (int a = 0; a < call.ndim; ++a) cells[a] = NAN;
     if (!std::isfinite(values[0])) return;
     const Exponent exponential = exponent_of(1.0, values[0]);
-    for (int64_t i = 0; i < k; i += W) store_anywhere(weights + i, exponential(read_some(values + i, k - i)));
-    for (int64_t i = 0; i < k; ++i) sum += weights[i];
-    int64_t origin[3] = {};
-    float steps[3] = {};
-    for (int64_t i = 0; i < k; ++i) {
-        int64_t rest = index[i];
+    float shares[MOST_KEPT];
+    for (int64_t i = 0; i < k; i += W) store_anywhere(shares + i, exponential(read_some(values + i, k - i)));
+    // Whole vectors of them: the first cell stands in for those that are none, and weighs nothing.
+    double weights[MOST_KEPT];
+    int64_t places[MOST_KEPT];
+    for (int64_t i = 0; i < (k + QUADS - 1) / QUADS * QUADS; ++i) {
+        weights[i] = i < k ? (double)shares[i] : 0;
+        places[i] = index[i < k ? i : 0];
+    }
+    vd sum{}, steps[3] = {};
+    double origin[3] = {};
+    for (int64_t i = 0; i < k; i += QUADS) {
+        const vd weight = read(weights + i);
+        vl numbers;
+        std::memcpy(&numbers, places + i, sizeof numbers);
+        vd rest = __builtin_convertvector(numbers, vd);
+        sum += weight;
         for (int a = 0; a < call.ndim; ++a) {
-            // The last axis needs no division, and one of short numbers takes a third of the time.
-            const int64_t length = call.lengths[a];
-            const int64_t next = a + 1 == call.ndim ? 0
-                                 : call.num_cells <= UINT32_MAX ? (uint32_t)rest / (uint32_t)length
-                                                                : rest / length;
-            const int64_t cell = rest - next * length;
-            if (i == 0) origin[a] = cell;
-            steps[a] += weights[i] * (float)(cell - origin[a]);
+            // Exact for maps of less than 2^53 cells: a quotient that is not whole is never rounded to the next whole number.
+            const double length = (double)call.lengths[a];
+            const vd next = __builtin_convertvector(__builtin_convertvector(rest / length, vl), vd);
+            const vd cell = rest - next * length;
+            if (i == 0) origin[a] = cell[0];
+            steps[a] += weight * (cell - origin[a]);
             rest = next;
         }
     }
-    for (int a = 0; a < call.ndim; ++a) cells[a] = (float)origin[a] + steps[a] / sum;
+    for (int a = 0; a < call.ndim; ++a) cells[a] = (float)(origin[a] + total(steps[a]) / total(sum));
 }
 
 template <typename T>
