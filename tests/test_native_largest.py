@@ -14,8 +14,8 @@ from native_maps import PRESENT, random_maps
 
 pytestmark = pytest.mark.skipif(_library.library().handle is None, reason=_library.library().reason)
 
-# One cell, less than a vector, vectors with and without a rest, one chunk and many, a prime, a volume.
-CELLS = (1, 3, 16, 33, 64, 257, 384, 2961, 4096, 20000)
+# One cell, less than a vector, vectors with and without a rest, one chunk and many, chunks of every length, a prime, a volume.
+CELLS = (1, 3, 16, 33, 64, 257, 384, 1617, 2961, 3072, 3119, 4096, 20000)
 
 
 def awkward(cells: int) -> dict[str, Tensor]:
@@ -45,12 +45,25 @@ def awkward(cells: int) -> dict[str, Tensor]:
 def test_the_largest_cells_are_those_of_a_stable_sort(cells: int, instruction_set: str) -> None:
     for (case, maps), dtype in itertools.product(awkward(cells).items(), (torch.float32, torch.float64)):
         ordered = maps.to(dtype).sort(dim=-1, descending=True, stable=True)
-        for k in {min(k, cells) for k in (1, 2, 9, 64, 65, 300)}:
+        for k in {min(k, cells) for k in (1, 2, 4, 8, 9, 16, 64, 65, 300)}:
             values, index = _native_decoders.largest(maps.to(dtype), k, instruction_set=instruction_set)
             assert torch.equal(index, ordered.indices[:, :k]), (case, dtype, k)
             torch.testing.assert_close(values, ordered.values[:, :k], rtol=0, atol=0, equal_nan=True)
         first = maps.to(dtype).max(dim=-1)
         assert torch.equal(_native_decoders.largest(maps.to(dtype), 1)[1].squeeze(-1), first.indices), case
+
+
+@pytest.mark.parametrize("instruction_set", PRESENT)
+@pytest.mark.parametrize("cells", [3, 33, 384, 1617, 3072, 3119])
+def test_a_nan_is_seen_wherever_it_is(cells: int, instruction_set: str) -> None:
+    where = torch.arange(0, cells, 1 if cells < 1000 else 7)
+    maps = random_maps(len(where) + 1, cells, seed=4)
+    maps[torch.arange(len(where)), where] = torch.nan
+    maps[-1, -1], where = torch.nan, torch.cat([where, torch.tensor([cells - 1])])
+    for k, dtype in itertools.product((1, 2, 9), (torch.float32, torch.float64)):
+        values, index = _native_decoders.largest(maps.to(dtype), min(k, cells), instruction_set=instruction_set)
+        assert values[:, 0].isnan().all()
+        assert torch.equal(index[:, 0], where)
 
 
 @pytest.mark.parametrize("instruction_set", PRESENT)

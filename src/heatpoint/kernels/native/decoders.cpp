@@ -64,7 +64,10 @@ void by_parts(int64_t num_maps, int64_t num_cells, int64_t threads, const Work &
 
 bool is_grid(const hp_largest &c) {
     int64_t cells = 1;
-    for (int a = 0; a < c.ndim && a < 3; ++a) cells *= c.lengths[a] < UINT32_MAX ? c.lengths[a] : 0;
+    for (int a = 0; a < c.ndim && a < 3; ++a) {
+        if (c.lengths[a] < 1 || cells > EXACT / c.lengths[a]) return false;
+        cells *= c.lengths[a];
+    }
     return c.ndim >= 1 && c.ndim <= 3 && cells == c.num_cells;
 }
 

@@ -16,6 +16,7 @@ constexpr int64_t STRETCH = 16;      // vectors of which one maximum is taken, f
 constexpr int64_t MOST_GROUPED = 8;  // vectors whose maximum is taken lane by lane, for several cells
 constexpr int64_t LEAST_CHUNKS = 32;  // of a map, which shorter groups are for
 constexpr int64_t WIDEST = 16;       // lanes of a vector at most
+constexpr int64_t EXACT = (int64_t)1 << 53;  // cells of a map whose numbers a double holds
 
 inline int64_t vectors_of_chunk(int64_t num_vectors) {
     const int64_t count = num_vectors / LEAST_CHUNKS;

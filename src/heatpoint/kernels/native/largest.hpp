@@ -45,8 +45,8 @@ class Unordered {
 #if defined(__AVX512F__) && HP_WIDTH == 16
     // One comparison tells it of both, and its bits stay where comparisons put them.
     inline void look_at(V a, V b) {
-        seen = _kor_mask16(seen, sizeof(T) == 4 ? _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q)
-                                                : _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_UNORD_Q));
+        seen = _mm512_kor(seen, sizeof(T) == 4 ? _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q)
+                                               : _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_UNORD_Q));
     }
 
     inline bool any() const { return seen; }
@@ -77,11 +77,12 @@ static T largest_lane(typename Lanes<T>::V x) {
     return most;
 }
 
-// Lane by lane the maximum of so many vectors, an even number, without a loop.
+// Lane by lane the maximum of so many vectors, its loop unrolled.
 template <int64_t COUNT, typename T>
 static inline typename Lanes<T>::V maximum_of(const T *p, Unordered<T> &unordered) {
     typedef typename Lanes<T>::V V;
     constexpr int L = Lanes<T>::COUNT;
+    static_assert(COUNT >= 2 && COUNT % 2 == 0, "vectors are taken by twos");
     V first = read(p), second = read(p + L);
     unordered.look_at(first, second);
 #pragma GCC unroll 8
@@ -142,7 +143,7 @@ static bool first_largest(const T *map, int64_t num_cells, T &value, int64_t &in
     return true;
 }
 
-// The k-th largest of at least k numbers, beyond which a vector can be written.
+// The k-th largest of at least k numbers, none of them NaN. Writes -inf behind them, a vector of it.
 template <typename T>
 static T kth_of(T *numbers, int64_t count, int64_t k) {
     typedef typename Lanes<T>::V V;
@@ -251,7 +252,7 @@ static bool keep_largest(const T *map, int64_t num_cells, int64_t k, T *maxima, 
     typedef typename Lanes<T>::V V;
     constexpr int L = Lanes<T>::COUNT;
     const int64_t num_vectors = (num_cells + L - 1) / L, full = num_cells / L, length = vectors_of_chunk(num_vectors);
-    T lanes[2 * L];
+    T lanes[2 * L];  // with room for what kth_of writes
     for (int lane = 0; lane < L; ++lane) lanes[lane] = full * L + lane < num_cells ? map[full * L + lane] : (T)-INFINITY;
     const V tail = read(lanes);
     Unordered<T> unordered;
@@ -297,24 +298,22 @@ static void weigh(const hp_largest &call, const float *values, const int64_t *in
     float shares[MOST_KEPT];
     for (int64_t i = 0; i < k; i += W) store_anywhere(shares + i, exponential(read_some(values + i, k - i)));
     // Whole vectors of them: the first cell stands in for those that are none, and weighs nothing.
-    double weights[MOST_KEPT];
-    int64_t places[MOST_KEPT];
+    double weights[MOST_KEPT], places[MOST_KEPT];
     for (int64_t i = 0; i < (k + QUADS - 1) / QUADS * QUADS; ++i) {
-        weights[i] = i < k ? (double)shares[i] : 0;
-        places[i] = index[i < k ? i : 0];
+        weights[i] = shares[i];
+        places[i] = (double)index[i < k ? i : 0];
     }
     vd sum{}, steps[3] = {};
     double origin[3] = {};
     for (int64_t i = 0; i < k; i += QUADS) {
         const vd weight = read(weights + i);
-        vl numbers;
-        std::memcpy(&numbers, places + i, sizeof numbers);
-        vd rest = __builtin_convertvector(numbers, vd);
+        vd rest = read(places + i);
         sum += weight;
         for (int a = 0; a < call.ndim; ++a) {
-            // Exact for maps of less than 2^53 cells: a quotient that is not whole is never rounded to the next whole number.
+            // Exact for maps of at most EXACT cells: a quotient that is not whole is never rounded to the next whole number.
             const double length = (double)call.lengths[a];
-            const vd next = __builtin_convertvector(__builtin_convertvector(rest / length, vl), vd);
+            vd next{};
+            if (a + 1 < call.ndim) next = __builtin_convertvector(__builtin_convertvector(rest / length, vl), vd);
             const vd cell = rest - next * length;
             if (i == 0) origin[a] = cell[0];
             steps[a] += weight * (cell - origin[a]);
