@@ -80,14 +80,17 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Spread:
 
 
 def peak_beyond(step: Callable[[], object]) -> int:
-    """Bytes that a step needed at its peak beyond what the process held before it. Linux only."""
+    """Bytes that a step needed at its peak beyond what the process held before it. Linux only.
+
+    Pages of files that are there at its end are not counted: code of libraries that is read from them when it first runs.
+    """
     # What was freed before stays with the process, and the step would be given it as if it cost nothing.
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
-    before = _status("VmRSS")
+    before = _status("VmRSS") - _status("RssFile")
     step()
-    return _status("VmHWM") - before
+    return _status("VmHWM") - _status("RssFile") - before
 
 
 def _status(key: str) -> int:

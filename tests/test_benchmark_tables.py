@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from measured import part, timed
@@ -41,6 +43,21 @@ def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
     assert [line.split(" | ")[0] for line in lines] == ["| at 1.0", "| ours", "| at 1.5", "| noisy"]
     assert lines[1].startswith("| ours | heatpoint | heatpoint's torch form | retained | 0.50")
     assert [line.endswith("within noise |") for line in lines] == [False, False, False, True]
+
+
+def test_peak_memory_has_what_was_given_back_and_no_pages_of_files(tmp_path: Path) -> None:
+    peak_beyond, size = part("measure").peak_beyond, 2**26
+    path = tmp_path / "pages"
+    path.write_bytes(bytes(size))
+
+    def map_a_file() -> None:
+        mapped = np.memmap(path, dtype=np.uint8, mode="r")
+        mapped.sum()
+        kept.append(mapped)
+
+    kept: list[np.memmap[Any, Any]] = []
+    assert 0.95 * size < peak_beyond(lambda: np.ones(size, dtype=np.uint8).sum()) < 1.5 * size
+    assert peak_beyond(map_a_file) < size / 4
 
 
 def test_what_was_required_is_shown_and_misses_are_marked() -> None:
