@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 
 from heatpoint import Grid, kernels
 from heatpoint.kernels import _shared_draws, _workers, shared
-from heatpoint.kernels._workers import side_by_side
+from heatpoint.kernels._workers import Ahead, side_by_side
 from heatpoint.scores import expected_error
 
 
@@ -90,6 +92,142 @@ def test_nothing_is_at_work_after_a_task_has_raised(threads: int) -> None:
     assert so_far < 50
     time.sleep(0.1)
     assert len(begun) == so_far
+
+
+def test_things_are_made_by_the_caller_and_taken_in_order_by_a_thread(threads: int) -> None:
+    makers, takers, most = set(), set(), []
+    made, used = [0], [0]
+
+    def things() -> Iterator[int]:
+        for number in range(20):
+            makers.add(threading.get_ident())
+            made[0] += 1
+            most.append(made[0] - used[0])
+            yield number
+
+    def work() -> list[int]:
+        found = []
+        for _ in range(20):
+            takers.add((threading.get_ident(), torch.get_num_threads()))
+            found.append(ahead.take())
+            time.sleep(0.001)
+            used[0] += 1
+            ahead.begin()
+        return found
+
+    ahead = Ahead(things())
+    assert ahead.serve(work) == list(range(20))
+    assert makers == {threading.get_ident()}
+    ((taker, share),) = takers
+    assert taker != threading.get_ident()
+    assert share == 1
+    assert max(most) == 1  # None is made before the last is used up.
+    assert torch.get_num_threads() == threads
+
+
+def test_with_one_thread_things_are_made_as_they_are_taken() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        ahead = Ahead(iter(range(3)))
+        assert ahead.serve(lambda: ([ahead.take() for _ in range(3)], threading.get_ident())) == (
+            [0, 1, 2],
+            threading.get_ident(),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_things_within_a_threads_own_work_are_made_there(threads: int) -> None:
+    found = []
+
+    def work(_: int) -> None:
+        ahead = Ahead(iter([threading.get_ident]))
+        found.append(ahead.serve(lambda: ahead.take()() == threading.get_ident()))
+
+    side_by_side(work, [(0,), (1,)])
+    assert found == [True, True]
+
+
+def test_an_interrupt_while_a_thread_is_being_asked_for_leaves_none_waiting(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = _workers._pool(os.getpid(), 1, threads)
+
+    class Interrupted:
+        def submit(self, work: Callable[[], object]) -> object:
+            pool.submit(work)
+            raise KeyboardInterrupt
+
+    ahead = Ahead(iter([1, 2]))
+    monkeypatch.setattr(_workers, "_pool", lambda *_: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        ahead.serve(lambda: [ahead.take(), ahead.take()])
+    assert pool.submit(lambda: 3).result(timeout=20) == 3
+
+
+@pytest.mark.parametrize("fails", ["making", "taking"])
+def test_what_is_raised_on_either_side_is_raised_and_ends_the_other(threads: int, fails: str) -> None:
+    taken = []
+
+    def things() -> Iterator[int]:
+        yield 0
+        if fails == "making":
+            raise ValueError("making")
+        yield from range(1, 100)
+
+    def work() -> None:
+        while True:
+            taken.append(ahead.take())
+            if fails == "taking":
+                raise ValueError("taking")
+            ahead.begin()
+
+    ahead = Ahead(things())
+    with pytest.raises(ValueError, match=fails):
+        ahead.serve(work)
+    assert taken == [0]
+    again = Ahead(iter([5]))
+    assert again.serve(again.take) == 5
+
+
+def test_more_than_there_are_cannot_be_taken(threads: int) -> None:
+    def work() -> None:
+        ahead.take()
+        ahead.begin()
+        ahead.take()
+
+    ahead = Ahead(iter([1]))
+    with pytest.raises(AssertionError, match="all have been taken"):
+        ahead.serve(work)
+
+
+@pytest.mark.parametrize("basis", [None, {"name": "gaussian", "sigma": 0.5}])
+def test_callers_in_threads_of_their_own_do_not_wait_for_each_other(
+    threads: int, basis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_shared_draws, "BLOCK", (2000, 2000))
+    grid, target = Grid((12, 10)), torch.zeros(6, 5, 2)
+    logits = torch.randn(6, 5, 12, 10, generator=torch.Generator().manual_seed(0))
+    found: list[torch.Tensor] = []
+
+    def call() -> None:
+        generator = torch.Generator().manual_seed(2)
+        for _ in range(5):
+            maps = logits.clone().requires_grad_()
+            error = expected_error(maps, grid, target, basis=basis, num_samples=7, noise="image", generator=generator)
+            last = torch.autograd.grad(error.sum(), maps)[0]
+        found.append(last)
+
+    with kernels.use("gemm"):
+        callers = [threading.Thread(target=call) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(60)
+    assert len(found) == 4
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_threads_to_come_have_the_processs_number_whoever_made_the_pool() -> None:

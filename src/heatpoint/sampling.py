@@ -164,8 +164,8 @@ def sampling_argmax(
             fresh draws hang together: "independent" (as None), not at all; "lattice", those of a cell are spread evenly over
             the S samples; "image", the maps along the last dimension of the batch, such as the points of an image, share
             them; "batch", all maps do. The law of each sample is the same, and a loss that is a sum over samples and maps has
-            the same expectation and gradient in the mean; docs/sampling.md measures what it does to their variance. Shared
-            draws cost a fraction (`heatpoint.kernels`).
+            the same expectation and gradient in the mean; docs/sampling.md measures what it does to their variance, and says
+            when maps have Gaussian offsets of their own. Shared draws cost a fraction (`heatpoint.kernels`).
         sign_gradient: The published code's gradient, see `heatpoint.expectation.expected_position`. Off as in the paper.
         memory: "low" keeps nothing of size S x cells for the backward pass: samples are drawn in chunks of about a million
             cells, each drawn again from the recorded state of what it was drawn from when its gradient is needed. The same

@@ -30,23 +30,29 @@ class Places:
 
     def of(self, groups: slice) -> Places:
         """Those of some groups."""
-        if self.center.ndim == 1:
-            return self
-        return Places(self.axes[:, groups], self.center[groups])
+        center = self.center if self.center.ndim == 1 else self.center[groups]
+        return self if self.axes.shape[1] == 1 else Places(self.axes[:, groups], center)
 
 
-def places_of(support: Support, dtype: torch.dtype, device: torch.device) -> Places:
-    """Places of the cells of a support whose coordinates broadcast to (groups, maps, cells), if they are not those of all."""
+def places_of(support: Support, dtype: torch.dtype, device: torch.device, *, is_centered: bool = True) -> Places:
+    """Places of the cells of a support whose coordinates broadcast to (groups, maps, cells), if they are not those of all.
+
+    Without `is_centered`, they are measured from 0.
+    """
     centers = support.cell_centers(dtype=dtype, device=device)
     if isinstance(support, Grid):
         centers = centers.flatten(0, -2)
-    center = (centers.amax(dim=-2) + centers.amin(dim=-2)) / 2
-    axes = (centers - center[..., None, :]).movedim(-1, 0).contiguous()
+    axes = centers.movedim(-1, 0).contiguous()
+    if is_centered:
+        middle = (axes.amax(dim=-1) + axes.amin(dim=-1)) / 2
+        axes, center = axes - middle[..., None], middle.movedim(0, -1)
+    else:
+        center = axes.new_zeros(support.ndim)
     return Places(axes if axes.ndim > 2 else axes[:, None, None], center if center.ndim == 1 else center[..., None, :])
 
 
 def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None) -> Tensor:
-    """F (g, s, columns, cells) of one block; in `room`, if there is one, of `Draw.num_rows` rows of cells for each (g, s).
+    """F (g, s, columns, cells) of one block; in `room`, if there is one, as large as `Draw.room` says.
 
     The first column is V = E^(−1/τ), the next D are V · (place of the cell, and its offset). Where the released formula weighs
     the offsets, two more for each axis hold the weights that a cell's mass gets and their product with the places.
@@ -62,8 +68,8 @@ def columns(draw: Draw, places: Places, drawn: Drawn, room: Tensor | None = None
         placed = _displaced(offsets, places, support)
     else:
         noise, placed = drawn.noise(), places.axes
-    _powers(drawn.uniforms(out=power), draw.temperature)
-    if draw.basis is None or draw.is_per_cell or not isinstance(support, Grid):
+    drawn.powers(out=power)
+    if draw.basis is None or draw.leaves_places or draw.is_per_cell or not isinstance(support, Grid):
         torch.mul(power[:, :, None], placed.permute(1, 2, 0, 3), out=moments)
         return found
     for axis, values in enumerate(noise):
@@ -125,42 +131,3 @@ def _received(weights: _AxisWeights, line: Tensor) -> tuple[Tensor, Tensor]:
 def _axis_index(grid: Grid, axis: int, device: torch.device) -> Tensor:
     """The position along one axis of every cell, (cells,) long."""
     return grid.unravel(torch.arange(grid.num_cells, device=device))[..., axis]
-
-
-def _powers(uniform: Tensor, temperature: float) -> Tensor:
-    """E^(−1/τ) with E = −log u, in place of the uniforms."""
-    waiting = uniform.log_().neg_()
-    if temperature == 2:
-        return waiting.rsqrt_()
-    if temperature == 1:
-        return waiting.reciprocal_()
-    if temperature == 0.5:
-        return waiting.square_().reciprocal_()
-    # A fifth faster than a power, and as right as the logarithm, with which the plain form works too.
-    return waiting.log_().mul_(-1 / temperature).exp_()
-
-
-def positions(draw: Draw, sums: Tensor) -> Tensor:
-    """Samples (g, maps, s, D) from the sums of `columns`, measured from the place that it gives."""
-    ndim = draw.support.ndim
-    plain = sums[..., 1 : 1 + ndim] / sums[..., :1]
-    if sums.shape[-1] == 1 + ndim:
-        return plain
-    total, moment = sums[..., 1 + ndim :: 2], sums[..., 2 + ndim :: 2]
-    # As in the plain form: if all weights vanish, the marginal itself counts.
-    is_possible = total > 0
-    return torch.where(is_possible, moment / torch.where(is_possible, total, 1.0), plain)
-
-
-def slopes(draw: Draw, sums: Tensor, samples: Tensor, slope: Tensor) -> Tensor:
-    """The derivative by the sums (g, maps, s, columns) of what has the derivative `slope` by `positions`, which are `samples`."""
-    ndim = draw.support.ndim
-    if sums.shape[-1] == 1 + ndim:
-        moment = slope / sums[..., :1]
-        return torch.cat([-(moment * samples).sum(dim=-1, keepdim=True), moment], dim=-1)
-    total = sums[..., 1 + ndim :: 2]
-    is_possible = total > 0
-    weighed = slope.masked_fill(~is_possible, 0.0) / torch.where(is_possible, total, 1.0)
-    moment = slope.masked_fill(is_possible, 0.0) / sums[..., :1]
-    both = torch.stack([-weighed * samples, weighed], dim=-1).flatten(-2)
-    return torch.cat([-(moment * samples).sum(dim=-1, keepdim=True), moment, both], dim=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,8 +23,12 @@ SHARINGS: tuple[Sharing, ...] = ("independent", "lattice", "image", "batch")
 INDEPENDENT = 'it needs draws that maps share, noise="image" or noise="batch"'
 # Below it E^(−1/τ) spans more than float32 can hold in one sum: 33 decades at 0.25.
 LEAST_TEMPERATURE = 0.25
-# Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, 16 megabytes.
-BLOCK = (2**17, 2**22)
+# Below it a gradient by the weights can be as large as 10²⁵, the inverse of small ones, and 10³³ at the least temperature.
+COLD = 1 / 3
+# Below it the squares of E^(−1/τ) leave float32.
+LEAST_SQUARED = 0.5
+# Numbers drawn and multiplied at a time, at least and at most: 768 kilobytes of float32, 16 megabytes.
+BLOCK = (3 * 2**16, 2**22)
 # Between them, the part of the maps' size that a block has: what is made of it takes as much again.
 FRACTION = 5
 
@@ -43,13 +47,15 @@ class Drawn:
     def __init__(self, draw: Draw, leading: tuple[int, int], stream: Stream) -> None:
         self._draw, self._stream = draw, stream
         self.leading = leading  # (g, s)
+        self._pooled: Tensor | None = None
+        self._powers: list[Tensor] | None = None  # None unless they are made ahead; empty when they are given away.
 
     def noise(self) -> list[Tensor]:
         """What the basis makes offsets of, (g, s, n) for each axis: one for each cell, or in the released formula each position
         of the axis. None without a basis.
         """
         basis, support = self._draw.basis, self._draw.support
-        if basis is None:
+        if basis is None or self._draw.is_pooled:
             return []
         if self._draw.is_per_cell or not isinstance(support, Grid):
             return list(self._stream.noise(basis, self._shape_of_offsets()))
@@ -64,6 +70,31 @@ class Drawn:
     def uniforms(self, out: Tensor | None = None) -> Tensor:
         """(g, s, cells), strictly between 0 and 1."""
         return self._stream.uniforms((*self.leading, self._draw.support.num_cells), out)
+
+    def powers(self, out: Tensor | None = None) -> Tensor:
+        """E^(−1/τ) with E = −log u, of the uniforms u, (g, s, cells)."""
+        if self._powers is not None:
+            made = self._powers.pop()
+            return made if out is None else out.copy_(made)
+        draw = self._draw
+        return self._stream.powers((*self.leading, draw.support.num_cells), draw.temperature, out)
+
+    def pooled_offsets(self, num_maps: int) -> Tensor | None:
+        """What a sample is displaced by if one cell has all the weight, (g, maps, s, D); see `Draw.is_pooled`."""
+        if self._powers is not None:
+            return self._pooled
+        draw, (groups, samples) = self._draw, self.leading
+        if not draw.is_pooled or draw.basis is None:
+            return None
+        normals = self._stream.normals((groups, num_maps, samples, draw.support.ndim))
+        offsets = draw.basis.offsets_from_noise(normals)
+        return offsets * offsets.new_tensor(draw.support.strides) if isinstance(draw.support, Grid) else offsets
+
+    def made(self, num_maps: int) -> Drawn:
+        """Itself, with its pooled offsets and its powers made already; the powers can be asked for once."""
+        self._pooled = self.pooled_offsets(num_maps)
+        self._powers = [self.powers()]
+        return self
 
     def _shape_of_offsets(self) -> tuple[int, ...]:
         # One for each cell and axis.
@@ -104,7 +135,7 @@ class Draw:
         generator: Source of the draws, which goes on once; each use has the same.
         state: The generator's before the first use.
         memory: "low": blocks are drawn again in the backward pass of samples.
-        seed: What a generator on the CPU gave for all its streams, once it was asked.
+        seed: What a generator on the CPU gave for its streams, once it was asked, (parts, 3) int64.
     """
 
     function: str
@@ -118,7 +149,7 @@ class Draw:
     generator: torch.Generator
     state: Tensor
     memory: str = "normal"
-    seed: list[int] = field(default_factory=list)
+    seed: list[Tensor] = field(default_factory=list)
 
     def obstacle(self) -> str:
         """Why matrix products cannot compute this, or ""."""
@@ -133,9 +164,31 @@ class Draw:
         return ""
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether offsets of a sample's cells are pooled: one normal e for each axis, times √Σ_i w_i².
+
+        With weights w, the sum Σ_i w_i e_i of independent normals is normal, of deviation σ √Σ_i w_i². So samples have the law
+        that Sampling-Argmax's Eq. 9 and 11 give them. The gradient is the mean of theirs, given the weights and the sample, and
+        varies no more. It needs sums of squares, which leave float32 below a temperature of ½, and samples linear in the offsets.
+        """
+        is_linear = not self.sign_gradient and not (isinstance(self.support, Grid) and self.support.cyclic)
+        return (
+            isinstance(self.basis, Gaussian) and self._is_displaced and is_linear and self.temperature >= LEAST_SQUARED
+        )
+
+    @property
     def is_per_cell(self) -> bool:
-        """Whether every cell has offsets of its own, rather than each position of an axis, or none."""
+        """Whether every cell has offsets of its own, rather than each sample, each position of an axis, or none."""
+        return self._is_displaced and not self.is_pooled
+
+    @property
+    def _is_displaced(self) -> bool:
         return self.basis is not None and (self.formula == "paper" or not isinstance(self.support, Grid))
+
+    @property
+    def leaves_places(self) -> bool:
+        """Whether sums over cells have the cells' own places, whatever is drawn."""
+        return self.basis is None or self.is_pooled
 
     @property
     def num_columns(self) -> int:
@@ -143,19 +196,34 @@ class Draw:
         weighs the positions of an axis, see `heatpoint._relaxed`, two more.
         """
         is_weighed = isinstance(self.basis, Triangular) or (isinstance(self.basis, Gaussian) and self.support.ndim == 2)
-        return 1 + self.support.ndim * (3 if is_weighed and not self.is_per_cell else 1)
+        return 1 + self.support.ndim * (3 if is_weighed and not self._is_displaced else 1)
+
+    def room(self, part: Part, num_maps: int) -> int:
+        """How many numbers the first block of a part needs room for, its largest, with `num_maps` maps in a group."""
+        ndim, cells = self.support.ndim, (part.groups.stop - part.groups.start) * self.support.num_cells
+        if self.goes_with_maps(num_maps):
+            return num_maps * (1 + ndim) * cells
+        # Columns and, if every cell has them, offsets, which elsewhere torch makes in no room of ours.
+        has_offsets = self.is_per_cell and self.generator.device.type == "cpu"
+        return part.samples[0] * (self.num_columns + (ndim if has_offsets else 0)) * cells
+
+    def goes_with_maps(self, num_maps: int) -> bool:
+        """Whether the places of cells go with the maps, `num_maps` of a group, rather than with the draws."""
+        return self.leaves_places and num_maps <= self.num_samples
 
     @property
-    def num_rows(self) -> int:
-        """How many rows of cells a sample needs room for: its columns and, if every cell has them, its offsets."""
-        return self.num_columns + (self.support.ndim if self.is_per_cell else 0)
+    def is_cold(self) -> bool:
+        """Whether gradients are kept small until the weights of the map have come to them, see `heatpoint.kernels._sums`."""
+        return self.temperature < COLD
 
     def parts(self, num_groups: int, like: Tensor) -> list[Part]:
         """How the draws are cut, by the sizes alone: a block is a fraction of the maps, `like`, within `BLOCK` numbers, but
         always one sample of one group.
         """
         room = min(max(BLOCK[0], like.numel() // FRACTION), BLOCK[1])
-        pairs = max(1, room // (self.support.num_cells * (1 + self.support.ndim)))
+        num_maps = like.numel() // max(1, num_groups * self.support.num_cells)
+        rows = 1 + (self.is_pooled if self.goes_with_maps(num_maps) else self.support.ndim)
+        pairs = max(1, room // (self.support.num_cells * rows))
         many = max(1, pairs // self.num_samples)
         # Blocks of nearly equal size: the last would else be a product of a few columns.
         number = -(-self.num_samples // pairs)
@@ -174,14 +242,20 @@ class Draw:
             source = copy_of(self.generator, self.state) if is_again else self.generator
             return [TorchStream(source, dtype)] * len(parts)
         if not self.seed:
-            self.seed.extend(torch.randint(2**32, (4,), generator=self.generator, device="cpu").tolist())
-        seeds = (np.random.SeedSequence(self.seed, spawn_key=(part,)) for part in range(len(parts)))
-        return [TableStream(seed, dtype) for seed in seeds]
+            size = (len(parts), 3)
+            self.seed.append(torch.randint(-(2**63), 2**63 - 1, size, generator=self.generator, device="cpu"))
+        return [TableStream(words, dtype) for words in self.seed[0].numpy().view(np.uint64)]
 
     def chunks(self, part: Part, stream: Stream) -> Iterator[Chunk]:
         """The blocks of a part, in order. Each must be drawn before the next is asked for."""
         for number in part.samples:
             yield Chunk(self, (part.groups.stop - part.groups.start, number), stream)
+
+    def all_drawn(self, tasks: Iterable[tuple[Part, Stream]]) -> Iterator[Drawn]:
+        """The draws of all blocks of parts, in order, from the parts' streams."""
+        for part, stream in tasks:
+            for chunk in self.chunks(part, stream):
+                yield chunk()
 
     def blocks(self, num_groups: int, like: Tensor, *, is_again: bool = False) -> Iterator[tuple[slice, Chunk]]:
         """Groups and the draws of some of their samples, block by block."""
@@ -281,6 +355,11 @@ def gathered(draw: Draw, found: dict[int, list[Tensor]], batch: tuple[int, ...])
 def _plain_block(draw: Draw, support: Support, log_p: Tensor, chunk: Chunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
     number, drawn = log_p.shape[1], chunk()
+    pooled = drawn.pooled_offsets(number)
+    if pooled is not None:
+        weights = relaxed_weights(log_p, drawn.uniforms().transpose(0, 1)[:, :, None], draw.temperature, "paper", False)
+        size = weights.square().sum(dim=-1, keepdim=True).sqrt()
+        return paper_positions(weights, support, None, [], False) + size * pooled.permute(2, 0, 1, 3)
     noise = [axis.transpose(0, 1)[:, :, None].expand(-1, -1, number, -1) for axis in drawn.noise()]
     uniform = drawn.uniforms().transpose(0, 1)[:, :, None]
     weights = relaxed_weights(log_p, uniform, draw.temperature, draw.formula, False)

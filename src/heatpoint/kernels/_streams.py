@@ -1,6 +1,6 @@
 """Random numbers for draws that maps share: bits by numpy and quantiles from a table on the CPU, torch's own elsewhere.
 
-On the CPU a cell's Gumbel draw takes 24 bits of a word, and an offset 16: it is one of 65 536 quantiles of the basis, of the
+On the CPU a cell's Gumbel draw takes 23 bits of a word, and its offset 16: it is one of 65 536 quantiles of the basis, of the
 centres of equal parts of [0, 1], so that the Gaussian's end 4.3 σ out.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,12 @@ class Stream(Protocol):
     def uniforms(self, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
         """Uniforms strictly between 0 and 1, in steps of 2⁻²⁴ in float32."""
 
+    def powers(self, shape: Sequence[int], temperature: float, out: Tensor | None = None) -> Tensor:
+        """E^(−1/τ) with E = −log u, of what `uniforms` gives."""
+
+    def normals(self, shape: Sequence[int]) -> Tensor:
+        """Standard normals."""
+
     def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
         """What the basis's `offsets_from_noise` takes: uniforms, or standard normals."""
 
@@ -40,21 +46,53 @@ class Stream(Protocol):
 
 
 class TableStream:
-    """Bits by SFC64 of numpy on the CPU: 64 of them take half as long as 24 by torch's generator. Offsets from a table."""
+    """Bits by SFC64 of numpy on the CPU: 64 of them take half as long as 24 by torch's generator. Offsets from a table.
 
-    def __init__(self, seed: np.random.SeedSequence, dtype: torch.dtype) -> None:
-        self._seed, self._dtype = seed, dtype
-        self._source: np.random.SFC64 | None = None
+    Args:
+        words: What SFC64 begins with, (3,).
+        dtype: float32 or float64.
+    """
+
+    def __init__(self, words: npt.NDArray[np.uint64], dtype: torch.dtype) -> None:
+        self._words, self._dtype = words, dtype
+        # numpy takes any ISeedSequence, which its annotations do not say.
+        self._source = np.random.SFC64(cast(np.random.SeedSequence, _Seed(words)))
 
     def uniforms(self, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
-        """k 2⁻²⁴ + 2⁻²⁶, rounded to float32 in every dtype: neither 0 nor 1."""
+        """(k + ½) 2⁻²³, in every dtype: neither 0 nor 1."""
         count = math.prod(shape)
-        words = torch.from_numpy(self._bits(-(-count // 2)).view(np.int32)[:count])
-        words = words.bitwise_and_(2**24 - 1).view(*shape)
-        is_own = out is not None and out.dtype == torch.float32
-        uniforms = out.copy_(words) if out is not None and is_own else words.float()
-        torch.add(_least(), uniforms, alpha=2.0**-24, out=uniforms)
-        return uniforms.to(self._dtype) if out is None or is_own else out.copy_(uniforms)
+        words = self._bits(-(-count // 2)).view(np.uint32)[:count]
+        # The bits of a float32 from 1 to 2.
+        np.bitwise_and(words, 2**23 - 1, out=words)
+        np.bitwise_or(words, 127 << 23, out=words)
+        values = words.view(np.float32)
+        np.subtract(values, np.float32(1 - 2.0**-24), out=values)
+        uniforms = torch.from_numpy(values).view(*shape)
+        return uniforms.to(self._dtype) if out is None else out.copy_(uniforms)
+
+    def powers(self, shape: Sequence[int], temperature: float, out: Tensor | None = None) -> Tensor:
+        """By numpy, in one thread, which takes no longer than torch's."""
+        # Contiguous until it is done: of numbers that lie apart numpy 2.4 makes wrong negatives in place.
+        found = self.uniforms(shape)
+        waiting = found.numpy()
+        np.log(waiting, out=waiting)
+        np.negative(waiting, out=waiting)
+        if temperature not in (2, 1, 0.5):
+            np.log(waiting, out=waiting)
+            np.multiply(waiting, -math.log2(math.e) / temperature, out=waiting)
+            np.exp2(waiting, out=waiting)
+        else:
+            if temperature == 2:
+                np.sqrt(waiting, out=waiting)
+            elif temperature == 0.5:
+                np.square(waiting, out=waiting)
+            np.divide(1, waiting, out=waiting)
+        return found if out is None else out.copy_(found)
+
+    def normals(self, shape: Sequence[int]) -> Tensor:
+        """By numpy's ziggurat, of float32 in every dtype."""
+        normals = np.random.Generator(self._source).standard_normal(tuple(shape), dtype=np.float32)
+        return torch.from_numpy(normals).to(self._dtype)
 
     def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
         """(k + ½) 2⁻¹⁶, or the standard normals that these are the probabilities of."""
@@ -74,16 +112,12 @@ class TableStream:
         return torch.index_select(table, 0, index, out=found[:count]).view(*shape)
 
     def _bits(self, count: int) -> npt.NDArray[np.uint64]:
-        if self._source is None:  # Here rather than before, since it takes a while and threads do it side by side.
-            self._source = np.random.SFC64(self._seed)
         return self._source.random_raw(count)
 
     def again(self) -> TableStream:
         """Another stream of what is to come."""
-        other = TableStream(self._seed, self._dtype)
-        if self._source is not None:
-            other._source = np.random.SFC64(self._seed)
-            other._source.state = self._source.state
+        other = TableStream(self._words, self._dtype)
+        other._source.state = self._source.state
         return other
 
 
@@ -99,6 +133,22 @@ class TorchStream:
             tuple(shape), generator=self._generator, dtype=self._dtype, device=self._generator.device
         ).clamp_(min=torch.finfo(self._dtype).eps / 4)
         return made if out is None else out.copy_(made)
+
+    def powers(self, shape: Sequence[int], temperature: float, out: Tensor | None = None) -> Tensor:
+        """In the fewest operations that the temperature allows."""
+        waiting = self.uniforms(shape, out).log_().neg_()
+        if temperature == 2:
+            return waiting.rsqrt_()
+        if temperature == 1:
+            return waiting.reciprocal_()
+        if temperature == 0.5:
+            return waiting.square_().reciprocal_()
+        # A fifth faster than a power, and as right as the logarithm, with which the plain form works too.
+        return waiting.log_().mul_(-1 / temperature).exp_()
+
+    def normals(self, shape: Sequence[int]) -> Tensor:
+        """As torch draws them."""
+        return torch.randn(tuple(shape), generator=self._generator, dtype=self._dtype, device=self._generator.device)
 
     def noise(self, basis: Basis, shape: Sequence[int]) -> Tensor:
         """As the basis draws it."""
@@ -120,9 +170,15 @@ def copy_of(generator: torch.Generator, state: Tensor) -> torch.Generator:
     return copy
 
 
-@functools.cache
-def _least() -> Tensor:
-    return torch.tensor(2.0**-26, dtype=torch.float32, device="cpu")
+class _Seed(np.random.bit_generator.ISeedSequence):
+    """Words that are a generator's state as they are."""
+
+    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
+        self._words = words
+
+    def generate_state(self, n_words: int, dtype: npt.DTypeLike = np.uint32) -> npt.NDArray[np.uint64]:
+        """The words."""
+        return self._words
 
 
 @functools.lru_cache(maxsize=16)

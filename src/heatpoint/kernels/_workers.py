@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 import torch
 
@@ -20,10 +21,12 @@ import torch
 MOST = 4
 # Seconds that a thread may take to start.
 PATIENCE = 60.0
+T = TypeVar("T")
+R = TypeVar("R")
 _own = threading.local()
 
 
-def side_by_side(work: Callable[..., None], tasks: Sequence[Sequence[object]], *, number: int = MOST) -> None:
+def side_by_side(work: Callable[..., object], tasks: Sequence[Sequence[object]], *, number: int = MOST) -> None:
     """Does work(*task) for each task, in any order, without gradients, by up to `number` threads that share torch's.
 
     A single one has one thread of torch's: small operations do not wait for another to wake.
@@ -60,6 +63,78 @@ def side_by_side(work: Callable[..., None], tasks: Sequence[Sequence[object]], *
                 waiting.get_nowait()
         for future in begun:
             future.exception()
+
+
+class Ahead(Generic[T]):
+    """Things that are made one after the other: when they are taken, or by another thread while somebody works on the last.
+
+    Args:
+        things: Makes each when it is asked for the next.
+    """
+
+    def __init__(self, things: Iterator[T]) -> None:
+        self._things = things
+        self._is_served = False
+        self._wanted: SimpleQueue[bool] = SimpleQueue()
+        self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def begin(self) -> None:
+        """Lets the next be made from now on, where another thread makes it."""
+        if self._is_served:
+            self._wanted.put(True)
+
+    def take(self) -> T:
+        """The next; there must be one."""
+        if not self._is_served:
+            return next(self._things)
+        made, problem = self._made.get()
+        if problem is not None or made is None:
+            raise problem or AssertionError("all have been taken")
+        return made
+
+    def serve(self, work: Callable[[], R]) -> R:
+        """What work() returns: it takes them, in a thread that has one of torch's, while the calling one makes them.
+
+        The calling thread does both, in turn, if torch has a single one, and for a call from within another's work. When this
+        ends, nothing is at work any more.
+        """
+        threads, is_inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+        def run() -> R:
+            try:
+                with torch.inference_mode(is_inference), torch.no_grad():
+                    return work()
+            finally:
+                self._wanted.put(False)
+
+        if threads < 2 or getattr(_own, "is_worker", False):
+            return run()
+        self._is_served = True
+        future: Future[R] | None = None
+        problem: BaseException = AssertionError("all have been made")
+        try:
+            with suppress(RuntimeError):  # At the interpreter's end no thread can be had.
+                future = _pool(os.getpid(), 1, threads).submit(run)
+            if future is None:
+                self._is_served = False
+                return run()
+            is_wanted = True
+            while is_wanted:
+                self._made.put((self._next(), None))
+                is_wanted = self._wanted.get()
+        except BaseException as raised:  # An interrupt too.
+            problem = raised
+            raise
+        finally:
+            # Whatever has happened here, the thread does not wait for more.
+            self._made.put((None, problem))
+            if future is not None:
+                future.exception()
+        return future.result()
+
+    def _next(self) -> T | None:
+        with torch.no_grad():
+            return next(self._things, None)
 
 
 @functools.lru_cache(maxsize=4)

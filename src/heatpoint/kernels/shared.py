@@ -8,26 +8,24 @@ exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from heatpoint._checks import is_traced
+from heatpoint._checks import is_traced, looks_at
 from heatpoint._distances import Distance, difference, norm, slope
 from heatpoint._draws import remade
 from heatpoint._numerics import check_normalised, full_precision, full_products, log_probabilities
-from heatpoint.kernels._columns import Places, columns, places_of, positions, slopes
+from heatpoint.kernels._columns import Places, columns, places_of
 from heatpoint.kernels._kept_gradients import scaled
-from heatpoint.kernels._shared_draws import Chunk, Draw, Part, fold, gathered, plain_samples, support_of_groups
-from heatpoint.kernels._streams import Stream
-from heatpoint.kernels._workers import MOST, side_by_side
+from heatpoint.kernels._shared_draws import Chunk, Draw, Drawn, Part, fold, gathered, plain_samples, support_of_groups
+from heatpoint.kernels._sums import SMALL, ColumnSums, RowSums, column_sums, positions, slopes, weights_of
+from heatpoint.kernels._workers import MOST, Ahead, side_by_side
 
 # Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for each other.
 LARGE = 2**20
-# Below this temperature, what the draws give to the gradient is multiplied by SMALL until the weights of the map have come to it:
-# where they are small, it can be as large as their inverse, 10²⁵ there and 10³³ at the least temperature.
-COLD, SMALL = 1 / 3, 2.0**-40
 
 
 def product_samples(draw: Draw, flat: Tensor) -> Tensor:
@@ -36,7 +34,7 @@ def product_samples(draw: Draw, flat: Tensor) -> Tensor:
     Near the least temperature the gradient leaves float32 where the samples' own is of the order of 10¹².
     """
     batch = tuple(flat.shape[:-1])
-    weights = _weights(draw, fold(draw, log_probabilities(draw.function, flat)))
+    weights = weights_of(draw, fold(draw, log_probabilities(draw.function, flat)))
     places = _places(draw, weights, batch)
     found: dict[int, list[Tensor]] = {}
     for part, chunk in draw.blocks(len(weights), flat.detach()):
@@ -47,8 +45,11 @@ def product_samples(draw: Draw, flat: Tensor) -> Tensor:
 
 def _product_block(draw: Draw, places: Places, weights: Tensor, chunk: Chunk) -> Tensor:
     """Samples (s, g, maps, D) of one block."""
-    sums = _products(weights, columns(draw, places, chunk()))
-    return (positions(draw, sums) + places.center).permute(2, 0, 1, 3)
+    drawn = chunk()
+    pooled = drawn.pooled_offsets(weights.shape[1])
+    with full_products(weights.device):
+        sums = column_sums(draw, weights, columns(draw, places, drawn))
+    return (positions(draw, sums, pooled) + places.center).permute(2, 0, 1, 3)
 
 
 def product_error(
@@ -98,12 +99,12 @@ class _ProductError(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
             return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
-        slope = gradient[..., None] / ctx.draw.num_samples
+        slopes = (gradient * (ctx.scale / ctx.draw.num_samples), gradient / ctx.draw.num_samples)
 
         def made_again() -> tuple[Tensor, ...]:
             return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=True, is_again=True)[1]
 
-        return (*scaled(ctx, made, (slope * ctx.scale, slope), made_again), *(None,) * 4)
+        return (*scaled(ctx, made, [slope[..., None] for slope in slopes], made_again), *(None,) * 4)
 
 
 def _plain_gradients(
@@ -128,79 +129,107 @@ def _error_and_gradients(
     is_again: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...], float]:
     """Errors (*batch); if wanted, gradients of their sums over samples by maps and targets; the factor the maps' still need."""
-    batch = tuple(flat.shape[:-1])
-    logits, goals = fold(draw, flat), fold(draw, target)[:, :, None]
-    axis_weights = None if axis_weight is None else fold(draw, axis_weight)[:, :, None]
-    places = _places(draw, logits, batch)
-    error = logits.new_zeros(logits.shape[:-1])
-    into_logits, into_target = (torch.zeros_like(x) if wants else None for x in (logits, goals[:, :, 0]))
-    small = SMALL if draw.temperature < COLD else 1.0
-
-    def add(part: Part, stream: Stream) -> None:
-        of = part.groups
-        here, weights, errors, goal = places.of(of), _weights(draw, logits[of]), error[of], goals[of]
-        share = None if axis_weights is None else axis_weights[of]
-        try:
-            room = rooms.pop()
-        except IndexError:
-            room = logits.new_empty(most)
-        for chunk in draw.chunks(part, stream):
-            made = columns(draw, here, chunk(), room)
-            sums = _products(weights, made)
-            around = positions(draw, sums)
-            delta = difference(around + here.center, goal, draw.support)
-            errors += norm(delta, distance, share).sum(dim=-1)
-            if into_logits is None or into_target is None:
-                continue
-            by_position = slope(delta, distance, share)
-            into_target[of].sub_(by_position.sum(dim=2))
-            into_sums = slopes(draw, sums, around, by_position)
-            made = made if small == 1 else made.mul_(small)
-            with full_products(logits.device):
-                into_logits[of].baddbmm_(into_sums.flatten(2), made.flatten(1, 2))
-        if into_logits is not None:
-            # The derivative of W = exp(scale · logits) is scale · W; samples do not change with a map's total.
-            into_logits[of].mul_(weights)
-        rooms.append(room)
-
+    logits = fold(draw, flat)
     parts = draw.parts(len(logits), logits)
-    is_on_cpu = logits.device.type == "cpu" and not is_traced()
-    # Room for the columns of a block, the first being the largest, goes from part to part: given back and asked for again, it
-    # would leave holes that the next does not fit. Elsewhere torch makes the offsets, in no room of ours.
-    rooms: list[Tensor] = []
-    rows = draw.num_rows if is_on_cpu else draw.num_columns
-    most = parts[0].groups.stop * parts[0].samples[0] * rows * logits.shape[-1]
     tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
-    if is_on_cpu:
-        side_by_side(add, tasks, number=MOST if logits.numel() >= LARGE else 1)
-    else:
-        for task in tasks:
-            add(*task)
-    error = error.reshape(batch) / draw.num_samples
-    scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / small
-    if into_logits is None or into_target is None:
+    is_on_cpu, is_large = logits.device.type == "cpu" and not is_traced(), logits.numel() >= LARGE
+
+    def total_of() -> _Total:
+        return _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
+
+    with full_products(logits.device):
+        if is_on_cpu and not is_large and draw.goes_with_maps(logits.shape[1]):
+            ahead = Ahead(drawn.made(logits.shape[1]) for drawn in draw.all_drawn(tasks))
+            total = ahead.serve(lambda: total_of().add_parts(parts, ahead))
+        else:
+            total = total_of()
+            alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks]
+            if is_on_cpu:
+                side_by_side(total.add_parts, alone, number=MOST if is_large else 1)
+            else:
+                for task in alone:
+                    total.add_parts(*task)
+    if looks_at(total.error) and bool(total.error.isnan().any()):
+        check_normalised(draw.function, "logits", flat, flat - flat.amax(dim=-1, keepdim=True))
+    error = total.error.reshape(flat.shape[:-1]).div_(draw.num_samples)
+    scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / (SMALL if draw.is_cold else 1.0)
+    if total.into_logits is None:
         return error, (), scale
-    return error, (into_logits.reshape(flat.shape), into_target.reshape(target.shape)), scale
+    return error, (total.into_logits.reshape(flat.shape), total.into_target.reshape(target.shape)), scale
+
+
+class _Total:
+    """Errors of the samples of all maps, and what is made of them, added up part by part, by one thread or several.
+
+    Args:
+        draw: The draws.
+        logits: (groups, maps, cells).
+        first: The first part, which is the largest.
+        batch: The maps' batch.
+        target: (*batch, D).
+        axis_weight: (*batch, D), or None.
+        distance: As in `product_error`.
+        wants: Whether gradients are wanted.
+    """
+
+    def __init__(
+        self,
+        draw: Draw,
+        logits: Tensor,
+        first: Part,
+        batch: tuple[int, ...],
+        target: Tensor,
+        axis_weight: Tensor | None,
+        distance: Distance,
+        *,
+        wants: bool,
+    ) -> None:
+        self._draw, self._logits, self._distance = draw, logits, distance
+        self._goals = fold(draw, target)[:, :, None]
+        self._axis_weights = None if axis_weight is None else fold(draw, axis_weight)[:, :, None]
+        goes_with_maps = draw.goes_with_maps(logits.shape[1])
+        support = support_of_groups(draw, len(logits), batch)
+        self._places = places_of(support, logits.dtype, logits.device, is_centered=not goes_with_maps)
+        self._sums_by = RowSums if goes_with_maps else ColumnSums
+        # Room for a block goes from part to part: given back and asked for again, it would leave holes too small for the next.
+        self._rooms: list[Tensor] = []
+        self._most = draw.room(first, logits.shape[1])
+        self.error = logits.new_zeros(logits.shape[:-1])
+        self.into_logits = torch.empty_like(logits) if wants else None
+        self.into_target = torch.zeros_like(self._goals[:, :, 0])
+
+    def add_parts(self, parts: Sequence[Part], draws: Ahead[Drawn]) -> _Total:
+        """Itself, with these parts."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = self._logits.new_empty(self._most)
+        for part in parts:
+            self._add(part, draws, room)
+        self._rooms.append(room)
+        return self
+
+    def _add(self, part: Part, draws: Ahead[Drawn], room: Tensor) -> None:
+        draw, of, logits = self._draw, part.groups, self._logits[part.groups]
+        error, into_target = self.error[of], self.into_target[of]
+        into_logits = None if self.into_logits is None else self.into_logits[of]
+        axis_weight = None if self._axis_weights is None else self._axis_weights[of]
+        sums_of = self._sums_by(draw, self._places.of(of), logits, room, into_logits, is_whole=len(part.samples) == 1)
+        goal = self._goals[of] - sums_of.center
+        for _ in part.samples:
+            drawn = draws.take()
+            pooled = drawn.pooled_offsets(logits.shape[1])
+            sums = sums_of.of(drawn)
+            around = positions(draw, sums, pooled)
+            delta = difference(around, goal, draw.support)
+            error += norm(delta, self._distance, axis_weight).sum(dim=-1)
+            if into_logits is not None:
+                by_position = slope(delta, self._distance, axis_weight)
+                into_target -= by_position.sum(dim=2)
+                sums_of.give(slopes(draw, sums, around, by_position, pooled))
+            draws.begin()
+        sums_of.finish()
 
 
 def _places(draw: Draw, maps: Tensor, batch: tuple[int, ...]) -> Places:
     return places_of(support_of_groups(draw, len(maps), batch), maps.dtype, maps.device)
-
-
-def _weights(draw: Draw, logits: Tensor) -> Tensor:
-    """W (groups, maps, cells): π^(1/τ), or π in the released formula, but for a factor for each map.
-
-    Raises:
-        ValueError: If every cell of a map is forbidden (on the CPU always, elsewhere under HEATPOINT_CHECK=1).
-    """
-    scores = logits - logits.detach().amax(dim=-1, keepdim=True)
-    check_normalised(draw.function, "logits", logits, scores[..., :1] if logits.shape[-1] == 0 else scores)
-    scale = 1 / draw.temperature if draw.formula == "paper" else 1.0
-    return (scores * scale).exp() if scores.requires_grad else scores.mul_(scale).exp_()
-
-
-def _products(weights: Tensor, columns: Tensor) -> Tensor:
-    """Σ_i W_mi F_sci: (g, maps, s, columns) from (g, maps, cells) and (g, s, columns, cells), in all digits."""
-    with full_products(weights.device):
-        sums = torch.bmm(weights, columns.flatten(1, 2).transpose(1, 2))
-    return sums.unflatten(-1, columns.shape[1:3])
