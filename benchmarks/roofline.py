@@ -74,14 +74,18 @@ def shared_work(task: Task, temperature: float) -> Work:
 
 
 def product_work(task: Task) -> Work:
-    """Of the matrix products: 1 + D columns, forward and back; per cell, sample and group half a word, a quarter per offset."""
-    columns = 1.0 + _ndim(task)
+    """Of the matrix products, forward and back: 1 + D columns, on clouds the squares too, where a sample has one Gaussian offset.
+
+    Per cell, sample and group half a word, and a quarter for each offset of a cell.
+    """
+    columns = 1.0 + _ndim(task) + task.is_cloud
+    offsets = 0 if task.is_cloud else _ndim(task)
     maps = 4.0 * task.elements() / task.samples
     return Work(
         multiplies=2.0 * columns * task.elements(),
         read=maps,
         written=maps,
-        words=(0.5 + 0.25 * _ndim(task)) * task.elements() / task.batch[-1],
+        words=(0.5 + 0.25 * offsets) * task.elements() / task.batch[-1],
     )
 
 
