@@ -65,7 +65,7 @@ class ColumnSums(_Sums):
         places: Of the cells.
         logits: (g, maps, cells).
         room: As large as `Draw.room` says.
-        is_whole: Whether one block has all samples; no matter here.
+        is_whole: Whether one block has all samples, which matters to `RowSums`.
     """
 
     def __init__(
