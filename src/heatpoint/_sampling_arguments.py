@@ -13,7 +13,7 @@ from heatpoint._draws import Noise
 from heatpoint._relaxed import Formula
 from heatpoint.basis import Basis, check_basis_on_points, make_basis
 from heatpoint.kernels._shared_draws import SHARINGS, Draw, Sharing, make_draw
-from heatpoint.support import Points, Support, check_support
+from heatpoint.support import Points, Support
 
 FORMULAS: tuple[Formula, ...] = ("paper", "released")
 MEMORY = ("normal", "low")
@@ -24,7 +24,7 @@ def shared_draw(
     logits: Tensor,
     grid: Support,
     *,
-    basis: str | Basis | Mapping[str, Any] | None,
+    basis: Basis | None,
     num_samples: int | None,
     temperature: float,
     formula: Formula,
@@ -33,10 +33,7 @@ def shared_draw(
     sign_gradient: bool,
     memory: str,
 ) -> Draw | None:
-    """Checks what `sampling_argmax` is given; what is drawn for maps that share it, None where none do."""
-    check_support(function, grid)
-    check_choices(function, temperature, formula, memory)
-    shape_of = checked_basis(function, basis, grid, formula)
+    """What is drawn for maps that share it, None where none do; the arguments but `noise` and `num_samples` are checked."""
     if isinstance(noise, str):
         one_of(function, "noise", noise, SHARINGS)
     if not isinstance(noise, str) or noise in ("independent", "lattice"):
@@ -44,7 +41,7 @@ def shared_draw(
     return make_draw(
         function,
         grid,
-        basis=shape_of,
+        basis=basis,
         formula=formula,
         temperature=temperature,
         num_samples=num_samples,

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from heatpoint._sampling_arguments import checked_basis, shared_draw
+from heatpoint._sampling_arguments import check_choices, checked_basis, shared_draw
 from heatpoint.kernels import choose, fused
 from heatpoint.kernels._shared_draws import Draw, check_clouds, maps_per_group
-from heatpoint.support import Support
+from heatpoint.support import Support, check_support
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,10 @@ def plan_of(function: str, logits: Tensor, grid: Support, *, weight: Tensor | No
     Raises:
         ValueError: As `heatpoint.sampling_argmax`, or if the form that is set cannot compute the call.
     """
-    shared = shared_draw(function, logits, grid, **drawn)
+    check_support(function, grid)
+    check_choices(function, drawn["temperature"], drawn["formula"], drawn["memory"])
     drawn = {**drawn, "basis": checked_basis(function, drawn["basis"], grid, drawn["formula"])}
+    shared = shared_draw(function, logits, grid, **drawn)
     flat = grid.flatten(function, logits)
     form = choose(function, fused.obstacles(flat, grid, shared, weight=weight, **drawn))
     return Plan(function, grid, flat, shared, form, drawn)

@@ -119,7 +119,7 @@ class _SampledError(torch.autograd.Function):
                 assert drawn.target_gradient is not None
                 return drawn.logits_gradient, drawn.target_gradient
 
-            return (*scaled(ctx, gradients, (slope.unsqueeze(-1),) * 2, made_again), *(None,) * 6)
+            return (*scaled(ctx, gradients, slope, made_again), *(None,) * 6)
         # Somebody wants the gradient's gradient: the torch form, with the same draws, has it.
         samples = _replayed.samples(function, logits, support, law)
         error = norm(difference(samples, target, support), distance, axis_weight).mean(dim=0)

@@ -27,8 +27,8 @@ LEAST_TEMPERATURE = 0.25
 COLD = 1 / 3
 # Below it the squares of E^(−1/τ) leave float32.
 LEAST_SQUARED = 0.5
-# Numbers drawn and multiplied at a time, at least and at most: 768 kilobytes of float32, 16 megabytes.
-BLOCK = (3 * 2**16, 2**22)
+# Numbers drawn and multiplied at a time, at least and at most: half a megabyte of float32, 16 megabytes.
+BLOCK = (2**17, 2**22)
 # Between them, the part of the maps' size that a block has: what is made of it takes as much again.
 FRACTION = 5
 

@@ -115,7 +115,7 @@ class SampledError(torch.autograd.Function):
                 assert made.target_gradient is not None
                 return made.logits_gradient, made.target_gradient
 
-            into_flat, into_target = scaled(ctx, kept, (slope.unsqueeze(-1),) * 2, made_again)
+            into_flat, into_target = scaled(ctx, kept, slope, made_again)
             found = [
                 None if gradient is None else gradient.to(of.dtype)
                 for gradient, of in ((into_flat, flat), (into_target, target))

@@ -66,7 +66,7 @@ def side_by_side(work: Callable[..., object], tasks: Sequence[Sequence[object]],
 
 
 class Ahead(Generic[T]):
-    """Things that are made one after the other: when they are taken, or by another thread while somebody works on the last.
+    """Things that are made one after the other: when they are taken, or one ahead, by another thread than works on them.
 
     Args:
         things: Makes each when it is asked for the next.
@@ -78,18 +78,14 @@ class Ahead(Generic[T]):
         self._wanted: SimpleQueue[bool] = SimpleQueue()
         self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
-    def begin(self) -> None:
-        """Lets the next be made from now on, where another thread makes it."""
-        if self._is_served:
-            self._wanted.put(True)
-
     def take(self) -> T:
-        """The next; there must be one."""
+        """The next; there must be one. From now on the one after it is made, where another thread makes them."""
         if not self._is_served:
             return next(self._things)
         made, problem = self._made.get()
         if problem is not None or made is None:
             raise problem or AssertionError("all have been taken")
+        self._wanted.put(True)
         return made
 
     def serve(self, work: Callable[[], R]) -> R:

@@ -57,7 +57,8 @@ def product_error(
 ) -> Tensor:
     """The mean distance of the samples of maps (*batch, cells) from targets, (*batch), with its gradient made as it goes.
 
-    Memory beyond the maps: their weights, their gradient, and one block of draws, whatever the number of samples.
+    Memory beyond the maps: their weights, their gradient, and one block of draws or, of small maps on the CPU, two, whatever the
+    number of samples.
 
     Args:
         draw: The draws.
@@ -99,12 +100,12 @@ class _ProductError(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
             return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
-        slopes = (gradient * (ctx.scale / ctx.draw.num_samples), gradient / ctx.draw.num_samples)
 
         def made_again() -> tuple[Tensor, ...]:
             return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=True, is_again=True)[1]
 
-        return (*scaled(ctx, made, [slope[..., None] for slope in slopes], made_again), *(None,) * 4)
+        mean = 1 / ctx.draw.num_samples
+        return (*scaled(ctx, made, gradient, made_again, (ctx.scale * mean, mean)), *(None,) * 4)
 
 
 def _plain_gradients(
@@ -227,7 +228,6 @@ class _Total:
                 by_position = slope(delta, self._distance, axis_weight)
                 into_target -= by_position.sum(dim=2)
                 sums_of.give(slopes(draw, sums, around, by_position, pooled))
-            draws.begin()
         sums_of.finish()
 
 

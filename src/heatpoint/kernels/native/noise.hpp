@@ -24,6 +24,18 @@ static inline HP_INLINE void overlapped(int64_t quads, Words &words, MAKE make, 
     words = next;
 }
 
+// The same, the words of 256 cells first and then their use: for one that needs the registers in which words would wait.
+template <class MAKE, class USE>
+static inline HP_INLINE void in_turn(int64_t quads, MAKE make, USE use) {
+    constexpr int STEPS = 64 / W;
+    Words words[STEPS];
+    for (int64_t first = 0; first < quads; first += STEPS * W) {
+        const int count = quads - first < STEPS * W ? (int)(quads - first) / W : STEPS;
+        for (int step = 0; step < count; ++step) make((uint32_t)(first + step * W), words[step]);
+        for (int step = 0; step < count; ++step) use(first + step * W, words[step]);
+    }
+}
+
 // The first of the 4 W cells that belong to W quads; the others follow at distances of 16.
 static inline int64_t first_cell(int64_t quad) { return quad / 16 * BLOCK + quad % 16; }
 

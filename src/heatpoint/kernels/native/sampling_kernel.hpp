@@ -75,58 +75,48 @@ struct Plan {
     }
 };
 
-// Makes what the streams need, and the words of the first sample.
-template <int BASIS, int D, class STREAM>
-static void prepare_offsets(const Map &m, const Plan &plan, Ahead &ahead) {
+// Makes what the streams need, and the words of the first sample's first quads.
+template <class STREAM>
+static void prepare_noise(const Map &m, const Plan &plan, Words &ahead) {
+    STREAM::prepare(m, 0, m.task->row);
+    STREAM(m, 0, 0).words(0, ahead.of[0]);
+    if (m.call->basis == HP_BASIS_NONE) return;
     const int64_t cells = plan.by_axes ? padded(longest_axis(*m.call)) : m.task->row;
     for (uint32_t stream = 1; stream <= 2; ++stream) STREAM::prepare(m, stream, cells);
-    Offsets<BASIS, D, STREAM>(m, 0).words(0, ahead.offsets, ahead.halves);
-}
-
-template <int D, class STREAM>
-static void prepare_noise(const Map &m, const Plan &plan, Ahead &ahead) {
-    STREAM::prepare(m, 0, m.task->row);
-    STREAM(m, 0, 0).words(0, ahead.weights.of[0]);
-    switch (m.call->basis) {
-        case HP_BASIS_NONE: return;
-        case HP_BASIS_UNIFORM: return prepare_offsets<HP_BASIS_UNIFORM, D, STREAM>(m, plan, ahead);
-        case HP_BASIS_TRIANGULAR: return prepare_offsets<HP_BASIS_TRIANGULAR, D, STREAM>(m, plan, ahead);
-        default: return prepare_offsets<HP_BASIS_GAUSSIAN, D, STREAM>(m, plan, ahead);
-    }
 }
 
 template <int BASIS, int D, class STREAM>
 static void displace_after(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
-                           Ahead &ahead, Moments &moments) {
-    if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, ahead, moments);
-    displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, ahead, moments);
+                           Moments &moments) {
+    if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, moments);
+    displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, moments);
 }
 
 // Positions into the room `at` of those for positions, for the weights in the room `waiting`.
 template <int D, class STREAM>
-static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, const Before *before, Ahead &ahead,
+static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, const Before *before,
                             Moments &moments) {
     const float *weights = m.row(ROW_WEIGHTS + waiting);
     float *positions[3];
     for (int a = 0; a < 3; ++a) positions[a] = m.row(ROW_POSITIONS + 3 * at + a);
     switch (m.call->basis) {
         case HP_BASIS_UNIFORM:
-            return displace_after<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
+            return displace_after<HP_BASIS_UNIFORM, D, STREAM>(m, sample, weights, positions, before, moments);
         case HP_BASIS_TRIANGULAR:
-            return displace_after<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
-        default: return displace_after<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, before, ahead, moments);
+            return displace_after<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, before, moments);
+        default: return displace_after<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, before, moments);
     }
 }
 
 // Weights of a sample, into the room for the sample that is number `waiting` of those that wait, and its moments.
 template <int D, class STREAM>
-static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes, Ahead &ahead,
+static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes, Words &ahead,
                         Moments &moments) {
     float *weights = m.row(ROW_WEIGHTS + waiting);
     moments = Moments{};
-    if (!plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead.weights, moments);
-    weigh_sample<0, STREAM>(m, sample, weights, ahead.weights, moments);
-    draw_lines<D, STREAM>(m, sample, axes, ahead);
+    if (!plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead, moments);
+    weigh_sample<0, STREAM>(m, sample, weights, ahead, moments);
+    draw_lines<D, STREAM>(m, sample, axes);
     moments.settle<0>();
     locate_by_axes<D>(m, axes, weights, moments);
 }
@@ -182,20 +172,20 @@ static void write_gradient(const Map &m, const float *gradient) {
 // All samples of a map whose cells' sub-samples have positions of their own: each gives its gradient when the next one's positions
 // are made, so that there is room for one sample's only.
 template <int D, class STREAM>
-static void run_displaced(Map &m, const Plan &plan, Ahead &ahead, Totals &totals) {
+static void run_displaced(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
     const int64_t number = m.call->num_samples;
     Moments last;
     Before before;
     for (int64_t sample = 0; sample < number; ++sample) {
         Moments moments{};
         const int own = (int)(sample % 2);
-        weigh_sample<0, STREAM>(m, (uint32_t)sample, m.row(ROW_WEIGHTS + own), ahead.weights, moments);
+        weigh_sample<0, STREAM>(m, (uint32_t)sample, m.row(ROW_WEIGHTS + own), ahead, moments);
         if (sample) {
             last.template settle<D>();
             totals.add(m, sample - 1, last, before.slope);
             before.weights = m.row(ROW_WEIGHTS + 1 - own);
         }
-        displace_sample<D, STREAM>(m, (uint32_t)sample, own, 0, sample && plan.needs_gradient ? &before : nullptr, ahead, moments);
+        displace_sample<D, STREAM>(m, (uint32_t)sample, own, 0, sample && plan.needs_gradient ? &before : nullptr, moments);
         last = moments;
     }
     last.template settle<D>();
@@ -205,7 +195,7 @@ static void run_displaced(Map &m, const Plan &plan, Ahead &ahead, Totals &totals
 
 // All samples of another map.
 template <int D, class STREAM>
-static void run_samples(Map &m, const Plan &plan, Ahead &ahead, Totals &totals) {
+static void run_samples(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
     Axes axes;
     if (plan.by_axes) axes.arrange(*m.call, m.row(ROW_AXES));
     Moments moments[WAITING];
@@ -233,8 +223,8 @@ static void run_map(Map &m) {
     if (!prepare(m, m.row(ROW_BASE))) return fail_map(m);
     if (m.call->points && !m.task->centers) center_cloud<D>(m);
     const Plan plan(m, 1);
-    Ahead ahead;
-    prepare_noise<D, STREAM>(m, plan, ahead);
+    Words ahead;
+    prepare_noise<STREAM>(m, plan, ahead);
     if (plan.needs_gradient) std::memset(m.row(ROW_GRADIENT), 0, m.task->row * sizeof(float));
     Totals totals;
     if (plan.is_displaced)

@@ -58,12 +58,6 @@ struct Halves {
     }
 };
 
-// Words that are made before they are needed: those of the next sample's first quads.
-struct Ahead {
-    Words weights, offsets;
-    Halves halves;
-};
-
 // Offsets of a sample, in cells or as standard normals, from streams 1 and 2.
 template <int BASIS, int D, class STREAM>
 struct Offsets {
@@ -79,37 +73,46 @@ struct Offsets {
         if (!IS_GAUSSIAN && D == 3) halves.words(second, quad, out.of[1]);
     }
 
-    // x, y and z of the 4 W cells to which the words belong.
-    static inline HP_INLINE void make(const Words &words, vf offset[3][4]) {
+    // Calls `use(k, offset)` with x, y and z for each of the 4 vectors of cells to which the words belong.
+    template <class USE>
+    static inline HP_INLINE void each(const Words &words, USE use) {
         const vu *a = words.of[0], *b = words.of[1];
-        if (IS_GAUSSIAN) return make_normals(a, b, offset);
+        if (IS_GAUSSIAN) {
+            vf offset[4][3];
+            make_normals(a, b, offset);
 #pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) use(k, offset[k]);
+            return;
+        }
+#pragma GCC unroll 2
         for (int k = 0; k < 4; ++k) {
-            offset[0][k] = displaced<BASIS>(a[k]);
-            if (D > 1) offset[1][k] = displaced<BASIS>(a[k] << 16);
-            if (D > 2) offset[2][k] = displaced<BASIS>(b[k]);
+            vf offset[3];
+            offset[0] = displaced<BASIS>(a[k]);
+            if (D > 1) offset[1] = displaced<BASIS>(a[k] << 16);
+            if (D > 2) offset[2] = displaced<BASIS>(b[k]);
+            use(k, offset);
         }
     }
 
   private:
     // A pair of normals needs a word for the radius, of which 9 bits are left over, and at least 16 bits for the angle.
-    static inline HP_INLINE void make_normals(const vu *a, const vu *b, vf offset[3][4]) {
+    static inline HP_INLINE void make_normals(const vu *a, const vu *b, vf offset[4][3]) {
         if (D == 1) {
 #pragma GCC unroll 2
-            for (int k = 0; k < 2; ++k) normals(a[k], centered(a[2 + k]), offset[0][2 * k], offset[0][2 * k + 1]);
+            for (int k = 0; k < 2; ++k) normals(a[k], centered(a[2 + k]), offset[2 * k][0], offset[2 * k + 1][0]);
             return;
         }
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
             const vu angle = D == 2 ? b[k] : k % 2 ? b[2 + k / 2] << 16 : b[2 + k / 2];
-            normals(a[k], centered(angle), offset[0][k], offset[1][k]);
+            normals(a[k], centered(angle), offset[k][0], offset[k][1]);
         }
         if (D < 3) return;
 #pragma GCC unroll 2
         for (int k = 0; k < 2; ++k) {
             const vu left_over = (a[2 * k] & 511) << 9 | (a[2 * k + 1] & 511);
             const vf turn = __builtin_convertvector((vi)left_over, vf) * 0x1p-17f - (1.0f - 0x1p-18f);
-            normals(b[k], turn, offset[2][2 * k], offset[2][2 * k + 1]);
+            normals(b[k], turn, offset[2 * k][2], offset[2 * k + 1][2]);
         }
     }
 };
@@ -124,8 +127,9 @@ struct Before {
 // sample before, gives its gradient first, in the shadow of all that has to be computed.
 template <int BASIS, int D, class STREAM, bool HAS_BEFORE>
 static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
-                     Ahead &ahead, Moments &moments) {
-    const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
+                     Moments &moments) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample);
+    Halves halves;
     float *gradient = m.row(ROW_GRADIENT);
     const float *old_weights = HAS_BEFORE ? before->weights : nullptr;
     const Slope old = HAS_BEFORE ? before->slope : Slope{};
@@ -135,15 +139,10 @@ static void displace(const Map &m, uint32_t sample, const float *weights, float 
         unit[a] = (float)(BASIS == HP_BASIS_GAUSSIAN ? stride * m.call->sigma : stride);
     }
     Sums<D> sums;
-    overlapped(
-        m.task->row / 4, ahead.offsets,
-        [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, ahead.halves); },
-        [&](Words &words) HP_INLINE { after.words(0, words, ahead.halves); },
+    in_turn(
+        m.task->row / 4, [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, halves); },
         [&](int64_t quad, const Words &words) HP_INLINE {
-            vf offset[3][4];
-            Offsets<BASIS, D, STREAM>::make(words, offset);
-#pragma GCC unroll 4
-            for (int k = 0; k < 4; ++k) {
+            offsets.each(words, [&](int k, const vf offset[3]) HP_INLINE {
                 const int64_t i = first_cell(quad) + 16 * k;
                 if (HAS_BEFORE) {
                     vf slope = all(old.constant);
@@ -154,11 +153,11 @@ static void displace(const Map &m, uint32_t sample, const float *weights, float 
                 const vf w = load(weights + i);
 #pragma GCC unroll 3
                 for (int a = 0; a < D; ++a) {
-                    const vf position = load(m.centers[a] + i) + unit[a] * offset[a][k];
+                    const vf position = load(m.centers[a] + i) + unit[a] * offset[a];
                     store(positions[a] + i, position);
                     sums.position[a] += w * position;
                 }
-            }
+            });
             sums.flush_at_times(quad, moments);
         });
     sums.leave_positions(moments);

@@ -76,17 +76,15 @@ double Axis::locate(const hp_sampling &call, int axis, double middle, double wei
 }
 
 template <int BASIS, int D, class STREAM>
-static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3], Ahead &ahead) {
-    const Offsets<BASIS, D, STREAM> offsets(m, sample), after(m, sample + 1);
-    overlapped(
-        padded(longest) / 4, ahead.offsets,
-        [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, ahead.halves); },
-        [&](Words &words) HP_INLINE { after.words(0, words, ahead.halves); },
+static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3]) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample);
+    Halves halves;
+    in_turn(
+        padded(longest) / 4, [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, halves); },
         [&](int64_t quad, const Words &words) HP_INLINE {
-            vf offset[3][4];
-            Offsets<BASIS, D, STREAM>::make(words, offset);
-            for (int a = 0; a < D; ++a)
-                for (int k = 0; k < 4; ++k) store_anywhere(noise[a] + first_cell(quad) + 16 * k, offset[a][k]);
+            offsets.each(words, [&](int k, const vf offset[3]) HP_INLINE {
+                for (int a = 0; a < D; ++a) store_anywhere(noise[a] + first_cell(quad) + 16 * k, offset[a]);
+            });
         });
 }
 
@@ -178,12 +176,12 @@ static void add_marginal_gradients(const Map &m, Axes &axes, const float *__rest
 
 // Offsets of a sample along the axes, and what they make of the marginals whatever those are.
 template <int D, class STREAM>
-static void draw_lines(const Map &m, uint32_t sample, Axes &axes, Ahead &ahead) {
+static void draw_lines(const Map &m, uint32_t sample, Axes &axes) {
     const hp_sampling &call = *m.call;
     const int64_t longest = longest_axis(call);
-    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, longest, axes.noise, ahead);
-    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, longest, axes.noise, ahead);
-    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, longest, axes.noise, ahead);
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, longest, axes.noise);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, longest, axes.noise);
     // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
     for (int a = 0; a < D; ++a)
         for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;

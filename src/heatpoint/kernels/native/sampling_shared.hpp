@@ -151,15 +151,15 @@ static void finish_sample(Unit &u, int64_t sample, const Weighed *sums, Slope *s
 }
 
 template <int D>
-static void run_by_cells(Unit &u, const Plan &plan, Ahead &ahead) {
+static void run_by_cells(Unit &u, const Plan &plan, Words &ahead) {
     const Map &m = u.m;
     for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
         const int number = left < plan.at_once ? (int)left : plan.at_once;
         for (int s = 0; s < number; ++s) {
             Moments moments{};  // of V alone, which nobody needs
-            weigh_sample<0, Independent>(m, (uint32_t)(first + s), m.row(ROW_WEIGHTS + s), ahead.weights, moments);
-            if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, s, nullptr, ahead, moments);
+            weigh_sample<0, Independent>(m, (uint32_t)(first + s), m.row(ROW_WEIGHTS + s), ahead, moments);
+            if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, s, nullptr, moments);
         }
         sum_samples<D>(u, plan.is_displaced, number);
         for (int s = 0; s < number; ++s) finish_sample(u, first + s, u.sums[s], u.slopes[s]);
@@ -183,15 +183,15 @@ static double multiply(const float *base, const float *power, int64_t row, float
 }
 
 template <int D>
-static void run_by_axes(Unit &u, const Plan &plan, Ahead &ahead) {
+static void run_by_axes(Unit &u, const Plan &plan, Words &ahead) {
     Map &m = u.m;
     Axes axes;
     axes.arrange(*m.call, m.row(ROW_AXES));
     float *power = m.row(ROW_WEIGHTS), *products = m.row(ROW_WEIGHTS + 1);
     for (int64_t sample = 0; sample < m.call->num_samples; ++sample) {
         Moments moments{};  // of V alone, which nobody needs
-        weigh_sample<0, Independent>(m, (uint32_t)sample, power, ahead.weights, moments);
-        draw_lines<D, Independent>(m, (uint32_t)sample, axes, ahead);
+        weigh_sample<0, Independent>(m, (uint32_t)sample, power, ahead, moments);
+        draw_lines<D, Independent>(m, (uint32_t)sample, axes);
         for (int64_t k = 0; k < u.count; ++k) {
             if (!u.has_law[k]) continue;
             m.index = u.first + k;
@@ -233,8 +233,8 @@ static void run_unit(Unit &u) {
     std::memset(u.tails, 0, WIDEST * u.count * sizeof(float));
     float *base = m.row(ROW_BASE);
     for (int64_t i = 0; i < row; ++i) base[i] = i < call.num_cells ? 1.0f : 0.0f;
-    Ahead ahead;
-    prepare_noise<D, Independent>(m, plan, ahead);
+    Words ahead;
+    prepare_noise<Independent>(m, plan, ahead);
     if (plan.by_axes)
         run_by_axes<D>(u, plan, ahead);
     else
