@@ -8,7 +8,7 @@ exists.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from heatpoint._numerics import check_normalised, full_precision, full_products,
 from heatpoint.kernels._columns import Places, columns, places_of
 from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._shared_draws import Chunk, Draw, Drawn, Part, fold, gathered, plain_samples, support_of_groups
+from heatpoint.kernels._streams import Stream
 from heatpoint.kernels._sums import SMALL, ColumnSums, RowSums, column_sums, positions, slopes, weights_of
 from heatpoint.kernels._workers import MOST, Ahead, side_by_side
 
@@ -132,19 +133,26 @@ def _error_and_gradients(
     """Errors (*batch); if wanted, gradients of their sums over samples by maps and targets; the factor the maps' still need."""
     logits = fold(draw, flat)
     parts = draw.parts(len(logits), logits)
-    tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
     is_on_cpu, is_large = logits.device.type == "cpu" and not is_traced(), logits.numel() >= LARGE
 
     def total_of() -> _Total:
         return _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
 
+    def tasks() -> list[tuple[Part, Stream]]:
+        return list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
+
+    def made() -> Iterator[Drawn]:
+        # Begun by who asks for the first: the thread that will take it awakes meanwhile.
+        for drawn in draw.all_drawn(tasks()):
+            yield drawn.made(logits.shape[1])
+
     with full_products(logits.device):
         if is_on_cpu and not is_large and draw.goes_with_maps(logits.shape[1]):
-            ahead = Ahead(drawn.made(logits.shape[1]) for drawn in draw.all_drawn(tasks))
+            ahead = Ahead(made())
             total = ahead.serve(lambda: total_of().add_parts(parts, ahead))
         else:
             total = total_of()
-            alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks]
+            alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks()]
             if is_on_cpu:
                 side_by_side(total.add_parts, alone, number=MOST if is_large else 1)
             else:
