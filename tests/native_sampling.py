@@ -28,6 +28,7 @@ BASES: dict[str, Basis | None] = {
 }
 GRIDS = {
     "1D": Grid((131,), stride=0.5, offset=3),
+    "1D of six blocks": Grid((331,)),
     "2D": Grid((13, 37), stride=(4, 2), offset=(1.5, -20)),
     "3D": Grid((5, 7, 11), stride=(1, 2, 3)),
 }

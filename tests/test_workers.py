@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from heatpoint import Grid, kernels
 from heatpoint.kernels import _shared_draws, _workers, shared
+from heatpoint.kernels._streams import TableStream
 from heatpoint.kernels._workers import Ahead, side_by_side
 from heatpoint.scores import expected_error
 
@@ -187,6 +189,58 @@ def test_what_is_raised_on_either_side_is_raised_and_ends_the_other(threads: int
     assert taken == [0]
     again = Ahead(iter([5]))
     assert again.serve(again.take) == 5
+
+
+def test_what_is_raised_by_who_takes_hides_what_goes_wrong_with_the_next(threads: int) -> None:
+    is_next_wanted = threading.Event()
+
+    def things() -> Iterator[int]:
+        yield 0
+        is_next_wanted.set()
+        raise ValueError("making")
+
+    def work() -> None:
+        ahead.take()
+        assert is_next_wanted.wait(20)
+        raise ValueError("taking")
+
+    ahead = Ahead(things())
+    with pytest.raises(ValueError, match="taking"):
+        ahead.serve(work)
+
+
+def test_what_goes_wrong_with_a_thing_that_nobody_takes_is_nobodys_problem(threads: int) -> None:
+    def things() -> Iterator[int]:
+        yield 0
+        raise ValueError("making")
+
+    ahead = Ahead(things())
+    assert ahead.serve(ahead.take) == 0
+
+
+@pytest.mark.parametrize("wants", [False, True])
+@pytest.mark.parametrize("basis", [None, {"name": "gaussian", "sigma": 0.5}])
+@pytest.mark.parametrize("block", [500, 2000], ids=["several blocks of a part", "several parts"])
+def test_no_more_than_two_blocks_of_draws_are_there(
+    threads: int, basis: Any, block: int, monkeypatch: pytest.MonkeyPatch, *, wants: bool
+) -> None:
+    monkeypatch.setattr(_shared_draws, "BLOCK", (block, block))
+    made: list[weakref.ref[Any]] = []
+    most = []
+    powers = TableStream.powers
+
+    def counted(self: TableStream, *given: Any) -> torch.Tensor:
+        found = powers(self, *given).numpy().copy()
+        made.append(weakref.ref(found))
+        most.append(sum(one() is not None for one in made))
+        return torch.from_numpy(found)
+
+    monkeypatch.setattr(TableStream, "powers", counted)
+    logits = torch.randn(6, 5, 12, 10, generator=torch.Generator().manual_seed(0)).requires_grad_(wants)
+    with kernels.use("gemm"):
+        expected_error(logits, Grid((12, 10)), torch.zeros(6, 5, 2), basis=basis, num_samples=7, noise="image")
+    assert len(made) > 2
+    assert max(most) <= 2
 
 
 def test_more_than_there_are_cannot_be_taken(threads: int) -> None:

@@ -33,7 +33,7 @@ def shared_draw(
     sign_gradient: bool,
     memory: str,
 ) -> Draw | None:
-    """What is drawn for maps that share it, None where none do; the arguments but `noise` and `num_samples` are checked."""
+    """What is drawn for maps that share it, None where none do; the caller has checked all but `noise` and `num_samples`."""
     if isinstance(noise, str):
         one_of(function, "noise", noise, SHARINGS)
     if not isinstance(noise, str) or noise in ("independent", "lattice"):

@@ -30,7 +30,7 @@ def scaled(
         kept: Gradients (*batch, n) from `ctx.saved_tensors`.
         slope: What they are multiplied by, (*batch).
         made_again: Makes them as they were.
-        factors: One of each, finite.
+        factors: One for each gradient, finite.
     """
     # Of many slopes at a time there is no place for what comes.
     is_in_place = not unreadable(slope)

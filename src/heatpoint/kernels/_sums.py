@@ -120,19 +120,21 @@ class RowSums(_Sums):
         placed = torch.sub(self._axes, self._mean, out=self._rows[:, 1:])
         placed.mul_(self._weights[:, None])
         self._rows[:, 0] = self._weights
-        self._powers = drawn.powers()
-        sums = torch.bmm(self._powers, self._rows.flatten(1, 2).transpose(1, 2))
+        powers = drawn.powers()
+        sums = torch.bmm(powers, self._rows.flatten(1, 2).transpose(1, 2))
         sums = sums.unflatten(-1, self._rows.shape[1:3]).permute(0, 3, 1, 2)
-        if not self._draw.is_pooled:
-            return sums
-        self._squared = self._powers.square()
-        return _with_squares(sums, self._weights, self._squared)
+        squared = powers.square() if self._draw.is_pooled else None
+        if self._into is not None:
+            self._kept = powers, squared
+        return sums if squared is None else _with_squares(sums, self._weights, squared)
 
     def give(self, slope: Tensor) -> None:
         """Adds what has the derivative `slope` by the sums of the block, whose draws are used up."""
         if self._into is None:
             raise AssertionError("no gradient is wanted")
-        powers = self._powers.mul_(SMALL) if self._draw.is_cold else self._powers
+        powers, squared = self._kept
+        del self._kept  # The next take their place.
+        powers = powers.mul_(SMALL) if self._draw.is_cold else powers
         number = self._rows.shape[1]
         by_row = slope[..., :number].permute(0, 2, 3, 1).flatten(2)
         torch.bmm(by_row.transpose(1, 2), powers, out=self._rows.flatten(1, 2))
@@ -140,8 +142,8 @@ class RowSums(_Sums):
         offset = _like(found, powers)  # The draws are used up: their place is free.
         for other, axis, mean in zip(others, self._axes.unbind(1), self._mean.unbind(1), strict=True):
             found.addcmul_(other, torch.sub(axis, mean, out=offset))
-        if self._draw.is_pooled:
-            _give_squares(slope, self._squared, self._weights, found)
+        if squared is not None:
+            _give_squares(slope, squared, self._weights, found)
         if self._into is self._weights:
             self._into.mul_(found)
         elif self._is_first:
@@ -149,7 +151,6 @@ class RowSums(_Sums):
         else:
             self._into.add_(found)
         self._is_first = False
-        del self._powers  # The next take their place.
 
 
 def _like(found: Tensor, free: Tensor) -> Tensor:

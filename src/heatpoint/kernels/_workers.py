@@ -66,7 +66,7 @@ def side_by_side(work: Callable[..., object], tasks: Sequence[Sequence[object]],
 
 
 class Ahead(Generic[T]):
-    """Things that are made one after the other: when they are taken, or one ahead, by another thread than works on them.
+    """Things that are made one after the other: when they are taken, or one ahead, by another than the thread that works on them.
 
     Args:
         things: Makes each when it is asked for the next.
@@ -116,7 +116,7 @@ class Ahead(Generic[T]):
                 return run()
             is_wanted = True
             while is_wanted:
-                self._made.put((self._next(), None))
+                self._made.put(self._next())
                 is_wanted = self._wanted.get()
         except BaseException as raised:  # An interrupt too.
             problem = raised
@@ -128,9 +128,13 @@ class Ahead(Generic[T]):
                 future.exception()
         return future.result()
 
-    def _next(self) -> T | None:
-        with torch.no_grad():
-            return next(self._things, None)
+    def _next(self) -> tuple[T | None, Exception | None]:
+        """The next, None if there is none, or what goes wrong with it: it is raised where that would be taken."""
+        try:
+            with torch.no_grad():
+                return next(self._things, None), None
+        except Exception as problem:
+            return None, problem
 
 
 @functools.lru_cache(maxsize=4)

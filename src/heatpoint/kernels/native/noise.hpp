@@ -24,7 +24,8 @@ static inline HP_INLINE void overlapped(int64_t quads, Words &words, MAKE make, 
     words = next;
 }
 
-// The same, the words of 256 cells first and then their use: for one that needs the registers in which words would wait.
+// Does `use(quad, words)` for the same quads, of words that `make(quad, words)` makes of all in their order: of 256 cells at a time, and
+// then their use. For one that needs the registers in which words would wait.
 template <class MAKE, class USE>
 static inline HP_INLINE void in_turn(int64_t quads, MAKE make, USE use) {
     constexpr int STEPS = 64 / W;

@@ -75,7 +75,7 @@ struct Plan {
     }
 };
 
-// Makes what the streams need, and the words of the first sample's first quads.
+// Makes what the streams need, and the words of the first sample's first weights.
 template <class STREAM>
 static void prepare_noise(const Map &m, const Plan &plan, Words &ahead) {
     STREAM::prepare(m, 0, m.task->row);
