@@ -154,3 +154,16 @@ def test_a_form_that_a_function_has_not_is_no_error() -> None:
         assert choose("soft_argmax", {"native": ""}) == "torch"
         with pytest.raises(ValueError, match="'gemm': it is another"):
             choose("sampling_argmax", {"gemm": "it is another"})
+
+
+@pytest.mark.parametrize("form", [form for form in ("gemm", "native", "torch") if not kernels.available()[form]])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("cell", [0, 3])
+def test_a_map_that_holds_nan_or_inf_is_named_by_every_form(form: str, bad: float, cell: int) -> None:
+    logits = torch.zeros(2, 3, 8)
+    logits[1, 2, cell] = bad
+    with (
+        kernels.use(form),
+        pytest.raises(ValueError, match="expected_error: logits must be finite or −inf, got NaN or"),
+    ):
+        expected_error(logits, Grid((8,)), torch.zeros(2, 3, 1), num_samples=4, noise="image")

@@ -17,7 +17,7 @@ from torch import Tensor
 from heatpoint._checks import is_traced, looks_at
 from heatpoint._distances import Distance, difference, norm, slope
 from heatpoint._draws import remade
-from heatpoint._numerics import check_normalised, full_precision, full_products, log_probabilities
+from heatpoint._numerics import full_precision, full_products, log_probabilities
 from heatpoint.kernels._columns import Places, columns, places_of
 from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._shared_draws import Chunk, Draw, Drawn, Part, fold, gathered, plain_samples, support_of_groups
@@ -159,7 +159,7 @@ def _error_and_gradients(
                 for task in alone:
                     total.add_parts(*task)
     if looks_at(total.error) and bool(total.error.isnan().any()):
-        check_normalised(draw.function, "logits", flat, flat - flat.amax(dim=-1, keepdim=True))
+        log_probabilities(draw.function, flat)  # Raises for maps that have no distribution.
     error = total.error.reshape(flat.shape[:-1]).div_(draw.num_samples)
     scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / (SMALL if draw.is_cold else 1.0)
     if total.into_logits is None:
