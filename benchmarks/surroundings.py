@@ -64,11 +64,12 @@ def roofline(records: Sequence[Record]) -> str:
     found = [r for r in found if r["allocations"] == ("retained" if "retained" in settings else "default")]
     if not found:
         return ""
-    rates = {key: statistics.median(record["rates"][key] for record in found) for key in found[0]["rates"]}
+    # A limit is the fastest that was seen: a rate that something slowed down makes floors that a kernel can fall through.
+    rates = {key: max(record["rates"][key] for record in found) for key in found[0]["rates"]}
     rows = []
     for record in found:
         for name, form in _works(record):
-            seconds, limit = statistics.median(form["seconds"]), floor(form["work"], record["rates"])
+            seconds, limit = statistics.median(form["seconds"]), floor(form["work"], rates)
             shown = record["operation"] if name == "heatpoint" else f"{record['operation']}, {name}"
             share = f"{100 * limit['seconds'] / seconds:.0f} %"
             rows.append([shown, number(1000 * seconds), number(1000 * limit["seconds"]), limit["bound"], share])

@@ -120,7 +120,7 @@ def times(wanted: list[str], task: Record) -> Iterator[Record]:
             "section": task["section"],
             "operation": operation.name,
             "size": operation.size,
-            "rates": {name: statistics.median(values) for name, values in around.items()},
+            "rates": {name: max(values) for name, values in around.items()},
             "forms": {
                 name: {
                     "source": form.source,
