@@ -62,6 +62,47 @@ def test_digits_do_not_depend_on_where_the_cloud_lies(
         assert float((found.double() - wanted).abs().max()) < 4e-6 * float(wanted.abs().max())
 
 
+@pytest.mark.parametrize("own_clouds", [False, True])
+@pytest.mark.parametrize("basis", [None, GAUSSIAN])
+@pytest.mark.parametrize("room", [2 * 24 * 30, 4 * 30])
+@pytest.mark.parametrize("wanted", [("maps",), ("targets",), ("maps", "targets")])
+def test_parts_of_some_groups_and_the_gradients_that_are_wanted(
+    own_clouds: bool, basis: Any, room: int, wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two groups in a part and one in the last, or blocks of a few samples of one group.
+    monkeypatch.setattr(_shared_draws, "BLOCK", (room, room))
+    xyz = CLOUD[:150].double().view(5, 1, 30, 3) if own_clouds else CLOUD[:30].double()
+    generator = torch.Generator().manual_seed(1)
+    inputs = {
+        "maps": 2 * torch.randn(5, 4, 30, generator=generator, dtype=torch.float64),
+        "targets": torch.randn(5, 4, 3, generator=generator, dtype=torch.float64),
+    }
+    needed = [inputs[name].requires_grad_() for name in wanted]
+    given: dict[str, Any] = {"basis": basis, "temperature": 0.6}
+    parts = draw_of(Points(xyz), **given).parts(5, inputs["maps"])
+    assert len(parts) == (3 if room > 4 * 30 and basis is None else 5)
+    error = product_error(draw_of(Points(xyz), **given), *inputs.values(), distance="l1", axis_weight=None)
+    plain = (
+        (plain_samples(draw_of(Points(xyz), **given), inputs["maps"]) - inputs["targets"]).abs().sum(dim=-1).mean(dim=0)
+    )
+    torch.testing.assert_close(error, plain, rtol=1e-9, atol=1e-9)
+    slopes = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    for retain_graph in (True, False):  # A second pass has the gradients made again.
+        found = torch.autograd.grad(error, needed, slopes, retain_graph=retain_graph)
+        exact = torch.autograd.grad(plain, needed, slopes, retain_graph=retain_graph)
+        torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [(0, 4), (3, 0), (0,)])
+@pytest.mark.parametrize("basis", [None, GAUSSIAN])
+def test_no_maps_have_no_errors(batch: tuple[int, ...], basis: Any) -> None:
+    logits, target = torch.empty(*batch, 30).requires_grad_(), torch.empty(*batch, 3)
+    draw = draw_of(Points(CLOUD[:30]), basis=basis, temperature=1.0)
+    error = product_error(draw, logits, target, distance="l1", axis_weight=None)
+    assert error.shape == batch
+    assert torch.autograd.grad(error.sum(), logits)[0].shape == logits.shape
+
+
 @pytest.mark.parametrize("support", [Grid((5, 6), stride=(4.0, 2.0)), Points(CLOUD[:30].double())])
 @pytest.mark.parametrize(("maps", "samples"), [(3, 5), (40, 5), (40, 2), (1, 1)])
 @pytest.mark.parametrize("sharing", ["image", "batch"])

@@ -15,9 +15,9 @@ _giving = threading.Lock()
 
 def scaled(
     ctx: Any,
-    kept: Sequence[Tensor],
+    kept: Sequence[Tensor | None],
     slope: Tensor,
-    made_again: Callable[[], Sequence[Tensor]],
+    made_again: Callable[[], Sequence[Tensor | None]],
     factors: Sequence[float] = (1.0, 1.0),
 ) -> list[Tensor | None]:
     """Each gradient times the slope and its factor; None for an input that needs none.
@@ -27,7 +27,7 @@ def scaled(
 
     Args:
         ctx: Of the autograd function, whose first inputs the gradients belong to.
-        kept: Gradients (*batch, n) from `ctx.saved_tensors`.
+        kept: Gradients (*batch, n) from `ctx.saved_tensors`, or None.
         slope: What they are multiplied by, (*batch).
         made_again: Makes them as they were.
         factors: One for each gradient, finite.
@@ -40,7 +40,7 @@ def scaled(
     gradients = made_again() if is_given_away else kept
     found: list[Tensor | None] = []
     for gradient, factor, is_needed in zip(gradients, factors, ctx.needs_input_grad, strict=False):
-        if not is_needed:
+        if gradient is None or not is_needed:
             found.append(None)
             continue
         by = (slope if factor == 1 else slope * factor)[..., None]

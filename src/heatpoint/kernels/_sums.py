@@ -37,18 +37,26 @@ def column_sums(draw: Draw, weights: Tensor, made: Tensor) -> Tensor:
 
 
 class _Sums:
-    """Sums over the cells of some groups, and the gradient of what is made of them.
+    """Sums over the cells of some groups, and the gradient of what is made of them, part by part.
 
     Args:
         draw: The draws.
-        weights: W (g, maps, cells).
-        into: For the derivative by the logits, but for a factor, (g, maps, cells), or None.
+        weights: W (groups, maps, cells).
+        into: For the derivative by the logits, but for a factor, (groups, maps, cells), or None.
     """
 
-    center: Tensor  # What places are measured from, (D,) or (g, maps or 1, 1, D).
+    center: Tensor  # What places are measured from, (D,) or (groups, maps or 1, 1, D).
 
     def __init__(self, draw: Draw, weights: Tensor, into: Tensor | None) -> None:
-        self._draw, self._weights, self._into = draw, weights, into
+        self._draw, self._all_weights, self._all_into = draw, weights, into
+
+    def begin(self, groups: slice) -> None:
+        """Goes on to these groups, of whose samples all blocks come now."""
+        self._weights = self._all_weights[groups]
+        if self._all_into is None or self._all_into is self._all_weights:
+            self._into = None if self._all_into is None else self._weights
+        else:
+            self._into = self._all_into[groups]
         self._is_first = True
 
     def finish(self) -> None:
@@ -63,17 +71,22 @@ class ColumnSums(_Sums):
     Args:
         draw, into: As above.
         places: Of the cells.
-        logits: (g, maps, cells).
+        logits: (groups, maps, cells).
         room: As large as `Draw.room` says.
-        is_whole: Whether one block has all samples, which matters to `RowSums`.
+        is_whole: Whether one block of a part has all samples, which matters to `RowSums`.
     """
 
     def __init__(
         self, draw: Draw, places: Places, logits: Tensor, room: Tensor, into: Tensor | None, *, is_whole: bool
     ) -> None:
         super().__init__(draw, weights_of(draw, logits), into)
-        self._places, self._room = places, room
+        self._all_places, self._room = places, room
         self.center = places.center
+
+    def begin(self, groups: slice) -> None:
+        """As above."""
+        super().begin(groups)
+        self._places = self._all_places.of(groups)
 
     def of(self, drawn: Drawn) -> Tensor:
         """The sums of a block, (g, maps, s, columns), as `column_sums` has them."""
@@ -103,26 +116,34 @@ class RowSums(_Sums):
         self, draw: Draw, places: Places, logits: Tensor, room: Tensor, into: Tensor | None, *, is_whole: bool
     ) -> None:
         # Derivatives of a single block are multiplied into the weights; those of several are added up beside them.
-        super().__init__(draw, weights_of(draw, logits, out=into if is_whole else None), into)
-        if is_whole and into is not None:
-            self._into = self._weights
-        groups, maps, cells = logits.shape
-        rows = 1 + draw.support.ndim
-        self._rows = room[: groups * rows * maps * cells].view(groups, rows, maps, cells)
-        axes = places.axes.squeeze(2).transpose(0, 1)  # (g or 1, D, cells)
-        mean = torch.bmm(axes.expand(groups, -1, -1), self._weights.transpose(1, 2))
-        mean /= self._weights.sum(dim=-1)[:, None]
+        weights = weights_of(draw, logits, out=into if is_whole else None)
+        super().__init__(draw, weights, weights if is_whole and into is not None else into)
+        self._room, groups = room, len(logits)
+        axes = places.axes.squeeze(2).transpose(0, 1)  # (groups or 1, D, cells)
+        mean = torch.bmm(axes.expand(groups, -1, -1), weights.transpose(1, 2))
+        mean /= weights.sum(dim=-1)[:, None]
         self.center = mean.transpose(1, 2)[:, :, None] + places.center
-        self._axes, self._mean = axes[:, :, None], mean[..., None]
+        self._all_axes, self._all_means = axes[:, :, None], mean[..., None]
+        self._rows: Tensor | None = None
+
+    def begin(self, groups: slice) -> None:
+        """As above."""
+        super().begin(groups)
+        self._axes = self._all_axes if len(self._all_axes) == 1 else self._all_axes[groups]
+        self._means = self._all_means[groups]
+        few, maps, cells = self._weights.shape
+        if self._rows is None or len(self._rows) != few:
+            number = 1 + self._draw.support.ndim
+            self._rows = self._room[: few * number * maps * cells].view(few, number, maps, cells)
+            self._row, self._placed, self._flat = self._rows[:, 0], self._rows[:, 1:], self._rows.flatten(1, 2)
 
     def of(self, drawn: Drawn) -> Tensor:
         """The sums of a block, (g, maps, s, columns), as `column_sums` has them."""
-        placed = torch.sub(self._axes, self._mean, out=self._rows[:, 1:])
-        placed.mul_(self._weights[:, None])
-        self._rows[:, 0] = self._weights
+        torch.sub(self._axes, self._means, out=self._placed).mul_(self._weights[:, None])
+        self._row.copy_(self._weights)
         powers = drawn.powers()
-        sums = torch.bmm(powers, self._rows.flatten(1, 2).transpose(1, 2))
-        sums = sums.unflatten(-1, self._rows.shape[1:3]).permute(0, 3, 1, 2)
+        sums = torch.bmm(powers, self._flat.transpose(1, 2))
+        sums = sums.unflatten(-1, (1 + self._placed.shape[1], -1)).permute(0, 3, 1, 2)
         squared = powers.square() if self._draw.is_pooled else None
         if self._into is not None:
             self._kept = powers, squared
@@ -135,13 +156,12 @@ class RowSums(_Sums):
         powers, squared = self._kept
         del self._kept  # The next take their place.
         powers = powers.mul_(SMALL) if self._draw.is_cold else powers
-        number = self._rows.shape[1]
-        by_row = slope[..., :number].permute(0, 2, 3, 1).flatten(2)
-        torch.bmm(by_row.transpose(1, 2), powers, out=self._rows.flatten(1, 2))
-        found, *others = self._rows.unbind(1)
+        by_row = slope[..., : 1 + self._placed.shape[1]].permute(0, 2, 3, 1).flatten(2)
+        torch.bmm(by_row.transpose(1, 2), powers, out=self._flat)
+        found = self._row
         offset = _like(found, powers)  # The draws are used up: their place is free.
-        for other, axis, mean in zip(others, self._axes.unbind(1), self._mean.unbind(1), strict=True):
-            found.addcmul_(other, torch.sub(axis, mean, out=offset))
+        for moment, axis, mean in zip(*(x.unbind(1) for x in (self._placed, self._axes, self._means)), strict=True):
+            found.addcmul_(moment, torch.sub(axis, mean, out=offset))
         if squared is not None:
             _give_squares(slope, squared, self._weights, found)
         if self._into is self._weights:

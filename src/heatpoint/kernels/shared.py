@@ -8,7 +8,7 @@ exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,13 @@ from heatpoint._numerics import full_precision, full_products, log_probabilities
 from heatpoint.kernels._columns import Places, columns, places_of
 from heatpoint.kernels._kept_gradients import scaled
 from heatpoint.kernels._shared_draws import Chunk, Draw, Drawn, Part, fold, gathered, plain_samples, support_of_groups
-from heatpoint.kernels._streams import Stream
 from heatpoint.kernels._sums import SMALL, ColumnSums, RowSums, column_sums, positions, slopes, weights_of
 from heatpoint.kernels._workers import MOST, Ahead, side_by_side
 
 # Cells of maps that are worth several threads: of fewer, the blocks are so small that threads mostly wait for each other.
 LARGE = 2**20
+# By maps and by targets, or None where it is not wanted.
+Gradients = tuple[Tensor | None, Tensor | None]
 
 
 def product_samples(draw: Draw, flat: Tensor) -> Tensor:
@@ -72,7 +73,8 @@ def product_error(
     target = target.expand(*batch, target.shape[-1])
     if axis_weight is not None:
         axis_weight = axis_weight.expand(*batch, axis_weight.shape[-1]).to(flat.dtype)
-    wants = torch.is_grad_enabled() and (flat.requires_grad or target.requires_grad)
+    is_enabled = torch.is_grad_enabled()
+    wants = is_enabled and flat.requires_grad, is_enabled and target.requires_grad
     error: Tensor = _ProductError.apply(flat, target, axis_weight, draw, distance, wants)
     return error
 
@@ -88,11 +90,11 @@ class _ProductError(torch.autograd.Function):
         axis_weight: Tensor | None,
         draw: Draw,
         distance: Distance,
-        wants: bool,
+        wants: tuple[bool, bool],
     ) -> Tensor:
         error, gradients, ctx.scale = _error_and_gradients(draw, flat, target, axis_weight, distance, wants=wants)
         ctx.save_for_backward(flat, target, axis_weight, *gradients)
-        ctx.draw, ctx.distance = draw, distance
+        ctx.draw, ctx.distance, ctx.wants = draw, distance, wants
         return error
 
     @staticmethod
@@ -102,8 +104,11 @@ class _ProductError(torch.autograd.Function):
             # Somebody wants the gradient's gradient: the plain form, with the same draws, has it.
             return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
 
-        def made_again() -> tuple[Tensor, ...]:
-            return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=True, is_again=True)[1]
+        def made_again() -> Gradients:
+            wants = ctx.wants
+            return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=wants, is_again=True)[
+                1
+            ]
 
         mean = 1 / ctx.draw.num_samples
         return (*scaled(ctx, made, gradient, made_again, (ctx.scale * mean, mean)), *(None,) * 4)
@@ -127,32 +132,22 @@ def _error_and_gradients(
     axis_weight: Tensor | None,
     distance: Distance,
     *,
-    wants: bool,
+    wants: tuple[bool, bool],
     is_again: bool = False,
-) -> tuple[Tensor, tuple[Tensor, ...], float]:
-    """Errors (*batch); if wanted, gradients of their sums over samples by maps and targets; the factor the maps' still need."""
+) -> tuple[Tensor, Gradients, float]:
+    """Errors (*batch); the wanted gradients of their sums over samples, by maps and targets; the factor the maps' still need."""
     logits = fold(draw, flat)
     parts = draw.parts(len(logits), logits)
     is_on_cpu, is_large = logits.device.type == "cpu" and not is_traced(), logits.numel() >= LARGE
 
-    def total_of() -> _Total:
-        return _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
-
-    def tasks() -> list[tuple[Part, Stream]]:
-        return list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
-
-    def made() -> Iterator[Drawn]:
-        # Begun by who asks for the first: the thread that will take it awakes meanwhile.
-        for drawn in draw.all_drawn(tasks()):
-            yield drawn.made(logits.shape[1])
-
     with full_products(logits.device):
+        total = _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
+        tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
         if is_on_cpu and not is_large and draw.goes_with_maps(logits.shape[1]):
-            ahead = Ahead(made())
-            total = ahead.serve(lambda: total_of().add_parts(parts, ahead))
+            ahead = Ahead(drawn.made(logits.shape[1]) for drawn in draw.all_drawn(tasks))
+            ahead.serve(lambda: total.add_parts(parts, ahead))
         else:
-            total = total_of()
-            alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks()]
+            alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks]
             if is_on_cpu:
                 side_by_side(total.add_parts, alone, number=MOST if is_large else 1)
             else:
@@ -162,9 +157,9 @@ def _error_and_gradients(
         log_probabilities(draw.function, flat)  # Raises for maps that have no distribution.
     error = total.error.reshape(flat.shape[:-1]).div_(draw.num_samples)
     scale = (1 / draw.temperature if draw.formula == "paper" else 1.0) / (SMALL if draw.is_cold else 1.0)
-    if total.into_logits is None:
-        return error, (), scale
-    return error, (total.into_logits.reshape(flat.shape), total.into_target.reshape(target.shape)), scale
+    by_map = None if total.into_logits is None else total.into_logits.reshape(flat.shape)
+    by_target = None if total.into_target is None else total.into_target.reshape(target.shape)
+    return error, (by_map, by_target), scale
 
 
 class _Total:
@@ -178,7 +173,7 @@ class _Total:
         target: (*batch, D).
         axis_weight: (*batch, D), or None.
         distance: As in `product_error`.
-        wants: Whether gradients are wanted.
+        wants: Whether gradients by the logits and by the targets are wanted.
     """
 
     def __init__(
@@ -191,7 +186,7 @@ class _Total:
         axis_weight: Tensor | None,
         distance: Distance,
         *,
-        wants: bool,
+        wants: tuple[bool, bool],
     ) -> None:
         self._draw, self._logits, self._distance = draw, logits, distance
         self._goals = fold(draw, target)[:, :, None]
@@ -204,39 +199,48 @@ class _Total:
         self._rooms: list[Tensor] = []
         self._most = draw.room(first, logits.shape[1])
         self.error = logits.new_zeros(logits.shape[:-1])
-        self.into_logits = torch.empty_like(logits) if wants else None
-        self.into_target = torch.zeros_like(self._goals[:, :, 0])
+        self.into_logits = torch.empty_like(logits) if wants[0] else None
+        self.into_target = torch.zeros_like(self._goals[:, :, 0]) if wants[1] else None
 
-    def add_parts(self, parts: Sequence[Part], draws: Ahead[Drawn]) -> _Total:
-        """Itself, with these parts."""
+    def add_parts(self, parts: Sequence[Part], draws: Ahead[Drawn]) -> None:
+        """Adds these parts, which follow one another."""
         try:
             room = self._rooms.pop()
         except IndexError:
             room = self._logits.new_empty(self._most)
-        for part in parts:
-            self._add(part, draws, room)
+        # What does not depend on the draws is made for all parts at once, unless derivatives that are added up take its place.
+        for some in [parts] if len(parts[0].samples) == 1 else [[part] for part in parts]:
+            self._add(some, draws, room)
         self._rooms.append(room)
-        return self
 
-    def _add(self, part: Part, draws: Ahead[Drawn], room: Tensor) -> None:
-        draw, of, logits = self._draw, part.groups, self._logits[part.groups]
-        error, into_target = self.error[of], self.into_target[of]
+    def _add(self, parts: Sequence[Part], draws: Ahead[Drawn], room: Tensor) -> None:
+        first, is_whole = parts[0].groups.start, len(parts[0].samples) == 1
+        of = slice(first, parts[-1].groups.stop)
         into_logits = None if self.into_logits is None else self.into_logits[of]
+        sums_of = self._sums_by(self._draw, self._places.of(of), self._logits[of], room, into_logits, is_whole=is_whole)
+        goals = self._goals[of] - sums_of.center
+        for part in parts:
+            here = slice(part.groups.start - first, part.groups.stop - first)
+            sums_of.begin(here)
+            for _ in part.samples:
+                self._add_block(part.groups, goals[here], sums_of, draws.take())
+            sums_of.finish()
+
+    def _add_block(self, of: slice, goal: Tensor, sums_of: ColumnSums | RowSums, drawn: Drawn) -> None:
+        draw = self._draw
         axis_weight = None if self._axis_weights is None else self._axis_weights[of]
-        sums_of = self._sums_by(draw, self._places.of(of), logits, room, into_logits, is_whole=len(part.samples) == 1)
-        goal = self._goals[of] - sums_of.center
-        for _ in part.samples:
-            drawn = draws.take()
-            pooled = drawn.pooled_offsets(logits.shape[1])
-            sums = sums_of.of(drawn)
-            around = positions(draw, sums, pooled)
-            delta = difference(around, goal, draw.support)
-            error += norm(delta, self._distance, axis_weight).sum(dim=-1)
-            if into_logits is not None:
-                by_position = slope(delta, self._distance, axis_weight)
-                into_target -= by_position.sum(dim=2)
-                sums_of.give(slopes(draw, sums, around, by_position, pooled))
-        sums_of.finish()
+        pooled = drawn.pooled_offsets(goal.shape[1])
+        sums = sums_of.of(drawn)
+        around = positions(draw, sums, pooled)
+        delta = difference(around, goal, draw.support)
+        self.error[of].add_(norm(delta, self._distance, axis_weight).sum(dim=-1))
+        if self.into_logits is None and self.into_target is None:
+            return
+        by_position = slope(delta, self._distance, axis_weight)
+        if self.into_target is not None:
+            self.into_target[of].sub_(by_position.sum(dim=2))
+        if self.into_logits is not None:
+            sums_of.give(slopes(draw, sums, around, by_position, pooled))
 
 
 def _places(draw: Draw, maps: Tensor, batch: tuple[int, ...]) -> Places:
