@@ -64,29 +64,32 @@ def test_digits_do_not_depend_on_where_the_cloud_lies(
 
 @pytest.mark.parametrize("own_clouds", [False, True])
 @pytest.mark.parametrize("basis", [None, GAUSSIAN])
-@pytest.mark.parametrize("room", [2 * 24 * 30, 4 * 30])
-@pytest.mark.parametrize("wanted", [("maps",), ("targets",), ("maps", "targets")])
+@pytest.mark.parametrize(("samples_of_a_block", "number_of_parts"), [(2 * 24, 3), (4, 5)])
+@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
 def test_parts_of_some_groups_and_the_gradients_that_are_wanted(
-    own_clouds: bool, basis: Any, room: int, wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    own_clouds: bool,
+    basis: Any,
+    samples_of_a_block: int,
+    number_of_parts: int,
+    wanted: tuple[bool, bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Two groups in a part and one in the last, or blocks of a few samples of one group.
+    # Two groups in a part and one in the last, or parts of one group in several blocks. Squares take as much room again.
+    room = samples_of_a_block * 30 * (1 if basis is None else 2)
     monkeypatch.setattr(_shared_draws, "BLOCK", (room, room))
-    xyz = CLOUD[:150].double().view(5, 1, 30, 3) if own_clouds else CLOUD[:30].double()
+    support = Points(CLOUD[:150].double().view(5, 1, 30, 3) if own_clouds else CLOUD[:30].double())
     generator = torch.Generator().manual_seed(1)
-    inputs = {
-        "maps": 2 * torch.randn(5, 4, 30, generator=generator, dtype=torch.float64),
-        "targets": torch.randn(5, 4, 3, generator=generator, dtype=torch.float64),
-    }
-    needed = [inputs[name].requires_grad_() for name in wanted]
-    given: dict[str, Any] = {"basis": basis, "temperature": 0.6}
-    parts = draw_of(Points(xyz), **given).parts(5, inputs["maps"])
-    assert len(parts) == (3 if room > 4 * 30 and basis is None else 5)
-    error = product_error(draw_of(Points(xyz), **given), *inputs.values(), distance="l1", axis_weight=None)
-    plain = (
-        (plain_samples(draw_of(Points(xyz), **given), inputs["maps"]) - inputs["targets"]).abs().sum(dim=-1).mean(dim=0)
-    )
+    maps = 2 * torch.randn(5, 4, 30, generator=generator, dtype=torch.float64)
+    target = torch.randn(5, 4, 3, generator=generator, dtype=torch.float64)
+    weight, slopes = torch.rand(5, 4, 3, generator=generator).double(), torch.randn(5, 4, generator=generator).double()
+    needed = [x.requires_grad_() for x, is_wanted in zip((maps, target), wanted, strict=True) if is_wanted]
+    first, second = (draw_of(support, basis=basis, temperature=0.6) for _ in range(2))
+    assert len(first.parts(5, maps)) == number_of_parts
+    error = product_error(first, maps, target, distance="l1", axis_weight=weight)
+    # After maps, targets and weights it keeps the gradients, if they are wanted.
+    assert tuple(kept is not None for kept in error.grad_fn.saved_tensors[3:]) == wanted  # type: ignore[union-attr]
+    plain = ((plain_samples(second, maps) - target).abs() * weight).sum(dim=-1).mean(dim=0)
     torch.testing.assert_close(error, plain, rtol=1e-9, atol=1e-9)
-    slopes = torch.randn(5, 4, generator=generator, dtype=torch.float64)
     for retain_graph in (True, False):  # A second pass has the gradients made again.
         found = torch.autograd.grad(error, needed, slopes, retain_graph=retain_graph)
         exact = torch.autograd.grad(plain, needed, slopes, retain_graph=retain_graph)

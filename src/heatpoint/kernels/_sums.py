@@ -37,31 +37,31 @@ def column_sums(draw: Draw, weights: Tensor, made: Tensor) -> Tensor:
 
 
 class _Sums:
-    """Sums over the cells of some groups, and the gradient of what is made of them, part by part.
+    """Sums over the cells of some groups, and the gradient of what is made of them, part by part: `begin`, for each block of
+    samples `of` and, if gradients are wanted, `give`, then `finish`.
 
     Args:
         draw: The draws.
         weights: W (groups, maps, cells).
-        into: For the derivative by the logits, but for a factor, (groups, maps, cells), or None.
+        into: For the derivative by the logits, but for a factor, (groups, maps, cells), or None. It can be the weights' own
+            place: they are multiplied by what a single block gives.
     """
 
     center: Tensor  # What places are measured from, (D,) or (groups, maps or 1, 1, D).
 
     def __init__(self, draw: Draw, weights: Tensor, into: Tensor | None) -> None:
         self._draw, self._all_weights, self._all_into = draw, weights, into
+        self._is_in_place = into is weights
 
     def begin(self, groups: slice) -> None:
-        """Goes on to these groups, of whose samples all blocks come now."""
+        """Goes on to these of the groups."""
         self._weights = self._all_weights[groups]
-        if self._all_into is None or self._all_into is self._all_weights:
-            self._into = None if self._all_into is None else self._weights
-        else:
-            self._into = self._all_into[groups]
+        self._into = None if self._all_into is None else self._all_into[groups]
         self._is_first = True
 
     def finish(self) -> None:
         """Makes derivatives by the weights those by the logits: the derivative of W = exp(scale · logits) is scale · W."""
-        if self._into is not None and self._into is not self._weights:
+        if self._into is not None and not self._is_in_place:
             self._into.mul_(self._weights)
 
 
@@ -73,7 +73,7 @@ class ColumnSums(_Sums):
         places: Of the cells.
         logits: (groups, maps, cells).
         room: As large as `Draw.room` says.
-        is_whole: Whether one block of a part has all samples, which matters to `RowSums`.
+        is_whole: Whether `into` takes the derivatives of a single block for each part, which matters to `RowSums`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ColumnSums(_Sums):
         self.center = places.center
 
     def begin(self, groups: slice) -> None:
-        """As above."""
+        """Goes on to these of the groups."""
         super().begin(groups)
         self._places = self._all_places.of(groups)
 
@@ -117,8 +117,8 @@ class RowSums(_Sums):
     ) -> None:
         # Derivatives of a single block are multiplied into the weights; those of several are added up beside them.
         weights = weights_of(draw, logits, out=into if is_whole else None)
-        super().__init__(draw, weights, weights if is_whole and into is not None else into)
-        self._room, groups = room, len(logits)
+        super().__init__(draw, weights, weights if is_whole else into)
+        self._room, self._num_rows, groups = room, 1 + draw.support.ndim, len(logits)
         axes = places.axes.squeeze(2).transpose(0, 1)  # (groups or 1, D, cells)
         mean = torch.bmm(axes.expand(groups, -1, -1), weights.transpose(1, 2))
         mean /= weights.sum(dim=-1)[:, None]
@@ -127,23 +127,24 @@ class RowSums(_Sums):
         self._rows: Tensor | None = None
 
     def begin(self, groups: slice) -> None:
-        """As above."""
+        """Goes on to these of the groups."""
         super().begin(groups)
         self._axes = self._all_axes if len(self._all_axes) == 1 else self._all_axes[groups]
         self._means = self._all_means[groups]
-        few, maps, cells = self._weights.shape
-        if self._rows is None or len(self._rows) != few:
-            number = 1 + self._draw.support.ndim
-            self._rows = self._room[: few * number * maps * cells].view(few, number, maps, cells)
-            self._row, self._placed, self._flat = self._rows[:, 0], self._rows[:, 1:], self._rows.flatten(1, 2)
+        shape = (len(self._weights), self._num_rows, *self._weights.shape[1:])
+        if self._rows is None or self._rows.shape != shape:
+            self._rows = self._room[: math.prod(shape)].view(shape)
+            self._flat = self._rows.flatten(1, 2)
+            self._columns = self._flat.transpose(1, 2)
+            self._plain, self._placed = self._rows[:, 0], self._rows[:, 1:]
 
     def of(self, drawn: Drawn) -> Tensor:
         """The sums of a block, (g, maps, s, columns), as `column_sums` has them."""
         torch.sub(self._axes, self._means, out=self._placed).mul_(self._weights[:, None])
-        self._row.copy_(self._weights)
+        self._plain.copy_(self._weights)
         powers = drawn.powers()
-        sums = torch.bmm(powers, self._flat.transpose(1, 2))
-        sums = sums.unflatten(-1, (1 + self._placed.shape[1], -1)).permute(0, 3, 1, 2)
+        sums = torch.bmm(powers, self._columns)
+        sums = sums.unflatten(-1, (self._num_rows, -1)).permute(0, 3, 1, 2)
         squared = powers.square() if self._draw.is_pooled else None
         if self._into is not None:
             self._kept = powers, squared
@@ -156,15 +157,15 @@ class RowSums(_Sums):
         powers, squared = self._kept
         del self._kept  # The next take their place.
         powers = powers.mul_(SMALL) if self._draw.is_cold else powers
-        by_row = slope[..., : 1 + self._placed.shape[1]].permute(0, 2, 3, 1).flatten(2)
+        by_row = slope[..., : self._num_rows].permute(0, 2, 3, 1).flatten(2)
         torch.bmm(by_row.transpose(1, 2), powers, out=self._flat)
-        found = self._row
+        found = self._plain
         offset = _like(found, powers)  # The draws are used up: their place is free.
         for moment, axis, mean in zip(*(x.unbind(1) for x in (self._placed, self._axes, self._means)), strict=True):
             found.addcmul_(moment, torch.sub(axis, mean, out=offset))
         if squared is not None:
             _give_squares(slope, squared, self._weights, found)
-        if self._into is self._weights:
+        if self._is_in_place:
             self._into.mul_(found)
         elif self._is_first:
             self._into.copy_(found)

@@ -94,7 +94,7 @@ class _ProductError(torch.autograd.Function):
     ) -> Tensor:
         error, gradients, ctx.scale = _error_and_gradients(draw, flat, target, axis_weight, distance, wants=wants)
         ctx.save_for_backward(flat, target, axis_weight, *gradients)
-        ctx.draw, ctx.distance, ctx.wants = draw, distance, wants
+        ctx.draw, ctx.distance = draw, distance
         return error
 
     @staticmethod
@@ -105,10 +105,11 @@ class _ProductError(torch.autograd.Function):
             return (*_plain_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, gradient), *(None,) * 4)
 
         def made_again() -> Gradients:
-            wants = ctx.wants
-            return _error_and_gradients(ctx.draw, flat, target, axis_weight, ctx.distance, wants=wants, is_again=True)[
-                1
-            ]
+            is_needed = ctx.needs_input_grad[:2]
+            found = _error_and_gradients(
+                ctx.draw, flat, target, axis_weight, ctx.distance, wants=is_needed, is_again=True
+            )
+            return found[1]
 
         mean = 1 / ctx.draw.num_samples
         return (*scaled(ctx, made, gradient, made_again, (ctx.scale * mean, mean)), *(None,) * 4)
@@ -141,6 +142,7 @@ def _error_and_gradients(
     is_on_cpu, is_large = logits.device.type == "cpu" and not is_traced(), logits.numel() >= LARGE
 
     with full_products(logits.device):
+        # Before another thread awakes: both would wait for the interpreter.
         total = _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
         tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
         if is_on_cpu and not is_large and draw.goes_with_maps(logits.shape[1]):
@@ -208,39 +210,43 @@ class _Total:
             room = self._rooms.pop()
         except IndexError:
             room = self._logits.new_empty(self._most)
-        # What does not depend on the draws is made for all parts at once, unless derivatives that are added up take its place.
-        for some in [parts] if len(parts[0].samples) == 1 else [[part] for part in parts]:
-            self._add(some, draws, room)
+        # What does not depend on the draws is made for all parts at once, many small operations less, if it needs no room of its
+        # own: the weights lie where the gradient comes, unless that is added up of several blocks.
+        is_whole = self.into_logits is not None and len(parts[0].samples) == 1
+        for some in [parts] if is_whole else [[part] for part in parts]:
+            self._add(some, draws, room, is_whole=is_whole)
         self._rooms.append(room)
 
-    def _add(self, parts: Sequence[Part], draws: Ahead[Drawn], room: Tensor) -> None:
-        first, is_whole = parts[0].groups.start, len(parts[0].samples) == 1
-        of = slice(first, parts[-1].groups.stop)
-        into_logits = None if self.into_logits is None else self.into_logits[of]
-        sums_of = self._sums_by(self._draw, self._places.of(of), self._logits[of], room, into_logits, is_whole=is_whole)
-        goals = self._goals[of] - sums_of.center
+    def _add(self, parts: Sequence[Part], draws: Ahead[Drawn], room: Tensor, *, is_whole: bool) -> None:
+        first = parts[0].groups.start
+        groups = slice(first, parts[-1].groups.stop)
+        into_logits = None if self.into_logits is None else self.into_logits[groups]
+        sums = self._sums_by(
+            self._draw, self._places.of(groups), self._logits[groups], room, into_logits, is_whole=is_whole
+        )
+        goals = self._goals[groups] - sums.center
         for part in parts:
             here = slice(part.groups.start - first, part.groups.stop - first)
-            sums_of.begin(here)
+            sums.begin(here)
             for _ in part.samples:
-                self._add_block(part.groups, goals[here], sums_of, draws.take())
-            sums_of.finish()
+                self._add_block(part.groups, goals[here], sums, draws.take())
+            sums.finish()
 
-    def _add_block(self, of: slice, goal: Tensor, sums_of: ColumnSums | RowSums, drawn: Drawn) -> None:
+    def _add_block(self, groups: slice, goal: Tensor, sums: ColumnSums | RowSums, drawn: Drawn) -> None:
         draw = self._draw
-        axis_weight = None if self._axis_weights is None else self._axis_weights[of]
+        axis_weight = None if self._axis_weights is None else self._axis_weights[groups]
         pooled = drawn.pooled_offsets(goal.shape[1])
-        sums = sums_of.of(drawn)
-        around = positions(draw, sums, pooled)
+        found = sums.of(drawn)
+        around = positions(draw, found, pooled)
         delta = difference(around, goal, draw.support)
-        self.error[of].add_(norm(delta, self._distance, axis_weight).sum(dim=-1))
+        self.error[groups].add_(norm(delta, self._distance, axis_weight).sum(dim=-1))
         if self.into_logits is None and self.into_target is None:
             return
         by_position = slope(delta, self._distance, axis_weight)
         if self.into_target is not None:
-            self.into_target[of].sub_(by_position.sum(dim=2))
+            self.into_target[groups].sub_(by_position.sum(dim=2))
         if self.into_logits is not None:
-            sums_of.give(slopes(draw, sums, around, by_position, pooled))
+            sums.give(slopes(draw, found, around, by_position, pooled))
 
 
 def _places(draw: Draw, maps: Tensor, batch: tuple[int, ...]) -> Places:
