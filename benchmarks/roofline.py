@@ -21,23 +21,24 @@ from benchmarks.measure import interleaved
 from benchmarks.operation import Size, Work
 from benchmarks.sampling import TASKS, Task
 
-# philox.hpp, Philox::rounds: 2 products and 2 in each of 5 more rounds for half a vector of 4 words; 24 for 4 vectors.
-PHILOX = 6.0
-# vectors.hpp, log2_parts: a polynomial of 7 steps, times t.
-LOGARITHM = 8.0
-# sampling_weights.hpp, powered, with inverse_root (4), inverse (2) and base; else a logarithm, 3 to scale and split it,
-# exp2_fraction (6) and base.
-POWER = {2.0: 5.0, 1.0: 3.0, 0.5: 4.0}
-GENERAL_POWER = LOGARITHM + 10.0
-# sampling_offsets.hpp, displaced with one_less_root; normals for two: logarithm, 1, square_root (4), sine_cosine (11), 2, and
-# centered (1).
-TRIANGULAR, NORMAL = 4.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
+# philox.hpp, Philox::rounds: a product and 2 in each of 5 more rounds for half a vector of 4 words; 22 for 4 vectors.
+PHILOX = 5.5
+# vectors.hpp, log2_parts: one for the exponent, a polynomial of 7 steps, times t.
+LOGARITHM = 9.0
+# sampling_weights.hpp, powered, with twice_over_root (4), or inverse (2) and base; else a logarithm, 3 to scale and split it,
+# exp2_fraction (5) and base.
+POWER = {2.0: 4.0, 1.0: 3.0, 0.5: 4.0}
+GENERAL_POWER = LOGARITHM + 9.0
+# sampling_offsets.hpp, displaced with one_less_twice_root; normals for two: logarithm, 1, square_root (4), sine_cosine (11),
+# 2, and centered (1).
+TRIANGULAR, NORMAL = 3.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
 # sampling_offsets.hpp, Offsets::words: words of offsets for a cell, by the number of axes.
 TRIANGULAR_WORDS, NORMAL_WORDS = {1: 0.5, 2: 1.0, 3: 1.5}, {1: 1.0, 2: 2.0, 3: 2.0}
 # sampling_offsets.hpp, displace: a position and its sum, for each axis.
 DISPLACED = 2.0
-# sampling_released.hpp, add_marginal_gradients; its axes are much shorter than the map.
-RELEASED = 1.0
+# sampling_released.hpp, add_marginal_gradients; and for each position of an axis displace_interpolated (3), sum (3) and
+# find_slopes (2). Axes are much shorter than the map, unless there is but one.
+RELEASED, AXIS = 1.0, 8.0
 TEMPERATURES = (2.0, 0.7)
 KERNELS = ("coco-30", "human36m-10", "oct-10", "points-30")
 PROBES = 3
@@ -56,9 +57,10 @@ def _noise(task: Task, temperature: float, *, has_offsets: bool) -> float:
 
 def native_work(task: Task, temperature: float, *, released: bool) -> Work:
     """Of the native kernel, per cell of every sample: noise, sums, the gradient."""
+    is_axis = _ndim(task) == 1
     # sampling_gradient.hpp, add_gradients: a slope of every axis, times the weight.
-    rest = RELEASED if released else _ndim(task) * (DISPLACED + 1) + 1
-    each = _noise(task, temperature, has_offsets=not released) + rest
+    rest = RELEASED + AXIS * is_axis if released else _ndim(task) * (DISPLACED + 1) + 1
+    each = _noise(task, temperature, has_offsets=is_axis or not released) + rest
     maps = 4.0 * task.elements() / task.samples
     return Work(multiplies=each * task.elements(), read=maps, written=maps)
 

@@ -135,10 +135,15 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     assert roofline.work_of("dark", "MMPose, unbiased", 100.0, "full") is None
     # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
     row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")
-    assert row.multiplies == (6 + 8 + 5 + 3 + 4 + 2 + 2) * part("sampling").TASKS["oct-10"].elements()
+    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 3 + 2 + 2) * part("sampling").TASKS["oct-10"].elements()
+    # The released formula's offsets count where an axis is as long as the map.
+    row = roofline.work_of("sampling oct-10 2", "native, released formula", 1.0, "full")
+    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 3 + 8 + 1) * part("sampling").TASKS["oct-10"].elements()
+    map_of_axes = roofline.work_of("sampling coco-30 2", "native, released formula", 1.0, "full")
+    assert map_of_axes.multiplies == (5.5 + 9 + 4 + 1) * part("sampling").TASKS["coco-30"].elements()
     # Those of two axes once for 17 maps; a product, two sums, two slopes and a product for each of them.
     shared = roofline.work_of("sampling coco-30 2", "native, noise per image", 1.0, "full")
-    noise = 6 + 8 + 5 + 6 + 2 * (4 + 2)
+    noise = 5.5 + 9 + 4 + 5.5 + 2 * (3 + 2)
     assert shared.multiplies == pytest.approx((noise / 17 + 6) * part("sampling").TASKS["coco-30"].elements())
 
 

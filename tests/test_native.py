@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from heatpoint.basis import Gaussian, Triangular
+from heatpoint.basis import Basis, Gaussian, Triangular, Uniform
 from heatpoint.kernels._library import library
 from heatpoint.support import Grid, Points
 from native_maps import PRESENT, random_maps
@@ -206,6 +206,19 @@ def test_gradients_where_one_cell_has_nearly_all_weight(basis: Gaussian | None, 
     options: dict[str, Any] = {"basis": basis, "temperature": 0.1}
     got = native(logits, support, target, instruction_set=instruction_set, **options)
     assert_same(got, expected(logits, support, target, **options))
+
+
+@pytest.mark.parametrize("basis", [Uniform(), Gaussian(sigma=0.7)])
+@pytest.mark.parametrize("shape", [(61,), (5, 7, 11)])
+@pytest.mark.parametrize("instruction_set", PRESENT)
+def test_one_possible_cell_has_no_gradient(basis: Basis, shape: tuple[int, ...], instruction_set: str) -> None:
+    # Not one of a rounding error either, which would be all that there is of it.
+    support = Grid(shape, offset=1000.25)
+    logits = torch.full((*BATCH, support.num_cells), -torch.inf)
+    logits[..., support.num_cells // 3] = 1.0
+    options: dict[str, Any] = {"basis": basis, "formula": "released", "temperature": 0.1}
+    got = native(logits, support, targets(support, BATCH), instruction_set=instruction_set, **options)
+    assert not bool(results(got)[1].any())
 
 
 def test_long_rows_keep_their_digits() -> None:

@@ -38,18 +38,21 @@ class Philox {
 
     // Words k = 0 … 3 of the W quads from `quad` on.
     inline HP_INLINE void words(uint32_t quad, vu out[4]) const {
-        vq even[4], odd[4];
-        vq lane;
-        for (int i = 0; i < QUADS; ++i) lane[i] = 2 * i;
-        rounds(lane + (uint64_t)quad, even);
-        rounds(lane + (uint64_t)(quad + 1), odd);
+        // The first products are linear in the quad.
+        vq of_even, of_odd, even[4], odd[4];
+        for (int i = 0; i < QUADS; ++i) {
+            of_even[i] = (uint64_t)(2 * i) * PHILOX_M0;
+            of_odd[i] = (uint64_t)(2 * i + 1) * PHILOX_M0;
+        }
+        const uint64_t of_quad = (uint64_t)quad * PHILOX_M0;
+        rounds(of_even + of_quad, even);
+        rounds(of_odd + of_quad, odd);
         for (int k = 0; k < 4; ++k) out[k] = interleave_low(even[k], odd[k]);
     }
 
   private:
     // Only the low halves of the 64-bit lanes count: the multiplication does not see the others.
-    inline HP_INLINE void rounds(vq quad, vq c[4]) const {
-        const vq p0 = multiply_low(quad, PHILOX_M0);
+    inline HP_INLINE void rounds(vq p0, vq c[4]) const {
         const vq p1 = multiply_low((p0 >> 32) ^ first2, PHILOX_M1);
         c[0] = (p1 >> 32) ^ second0;
         c[1] = p1;

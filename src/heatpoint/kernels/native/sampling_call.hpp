@@ -9,6 +9,8 @@
 #include "heatpoint_native.h"
 
 #define HP_INLINE __attribute__((always_inline))
+// Of loops that need all registers: within another function the compiler would keep some of that one's.
+#define HP_APART __attribute__((noinline))
 
 namespace heatpoint {
 
@@ -52,7 +54,7 @@ struct Rows {
     static int64_t stride(int64_t length) { return length + 144; }
     float *row(int index) const { return start + index * stride(length); }
     static int64_t total(int64_t length, int64_t longest_axis) {
-        return ROW_AXES * stride(length) + 29 * (padded(longest_axis) + 32);
+        return ROW_AXES * stride(length) + 20 * (padded(longest_axis) + 32);
     }
     // Of what maps with one noise keep beside it: base weights, and the last cells of a gradient.
     static int64_t of_units(int64_t length, int64_t maps) { return maps * (stride(length) + WIDEST); }

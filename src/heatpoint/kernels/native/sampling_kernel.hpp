@@ -7,6 +7,7 @@
 //     ∂d/∂h_i = (w_i / Σw) Σ_a d'_a (c_ai + e_ai − Y_a) / τ   (released: without the τ)
 // is added to the map's gradient. Nothing of size samples x cells exists, and a map's result depends on no other map.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -59,7 +60,7 @@ static void fail_map(const Map &m) {
 // How one map is worked on, whatever the sample.
 struct Plan {
     bool by_axes, is_displaced, needs_gradient;
-    int at_once;  // samples that wait for each other, unless a map alone is displaced: there each waits for the next
+    int at_once;  // samples that wait for each other, unless each waits for the next: those of a map alone that has a basis
 
     // Of `maps` maps at a time.
     Plan(const Map &m, int64_t maps) {
@@ -70,7 +71,7 @@ struct Plan {
         // Samples of large maps do not wait for others: they would neither fit the cache nor take less room than the maps. A map
         // alone adds as many as it can in one pass, or each by itself.
         const int64_t rows = is_displaced ? 1 + call.ndim : 1;
-        at_once = by_axes ? 1 : WAITING;
+        at_once = WAITING;
         while (at_once > 1 && at_once * rows * m.task->row > KEPT && 2 * at_once * rows > maps) at_once /= maps > 1 ? 2 : WAITING;
     }
 };
@@ -106,19 +107,6 @@ static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, 
             return displace_after<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, weights, positions, before, moments);
         default: return displace_after<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, weights, positions, before, moments);
     }
-}
-
-// Weights of a sample, into the room for the sample that is number `waiting` of those that wait, and its moments.
-template <int D, class STREAM>
-static void draw_sample(const Map &m, const Plan &plan, uint32_t sample, int waiting, Axes &axes, Words &ahead,
-                        Moments &moments) {
-    float *weights = m.row(ROW_WEIGHTS + waiting);
-    moments = Moments{};
-    if (!plan.by_axes) return weigh_sample<D, STREAM>(m, sample, weights, ahead, moments);
-    weigh_sample<0, STREAM>(m, sample, weights, ahead, moments);
-    draw_lines<D, STREAM>(m, sample, axes);
-    moments.settle<0>();
-    locate_by_axes<D>(m, axes, weights, moments);
 }
 
 // What the samples' points give beside the gradient of the logits.
@@ -193,25 +181,47 @@ static void run_displaced(Map &m, const Plan &plan, Words &ahead, Totals &totals
     if (plan.needs_gradient) add_gradients<D, 1, true>(m, (int)((number - 1) % 2), 0, &before.slope);
 }
 
+// All samples of a map by the released formula: each is finished when the next one's weights are made, beside which the many
+// dependent steps from its sums to its slopes can go on.
+template <int D, class STREAM>
+static void run_by_axes(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
+    const int64_t number = m.call->num_samples;
+    Axes axes(m, m.row(ROW_AXES));
+    const auto weights_of = [&](int64_t sample) { return m.row(ROW_WEIGHTS + (int)(sample % 2)); };
+    const auto finish = [&](int64_t sample) {
+        Slope slope;
+        totals.add(m, sample, locate_by_axes<D>(axes), slope);
+        if (plan.needs_gradient) add_marginal_gradients<D>(axes, weights_of(sample), slope, m.row(ROW_GRADIENT));
+    };
+    for (int64_t sample = 0; sample < number; ++sample) {
+        float *weights = weights_of(sample);
+        Moments moments{};  // of the weights alone, which nobody needs
+        weigh_sample<0, STREAM>(m, (uint32_t)sample, weights, ahead, moments);
+        if (sample) finish(sample - 1);
+        draw_lines<D, STREAM>(m, (uint32_t)sample, axes);
+        sum_by_axes<D>(axes, weights);
+    }
+    finish(number - 1);
+}
+
 // All samples of another map.
 template <int D, class STREAM>
 static void run_samples(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
-    Axes axes;
-    if (plan.by_axes) axes.arrange(*m.call, m.row(ROW_AXES));
     Moments moments[WAITING];
     Slope slopes[WAITING];
     for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
         const int count = left < plan.at_once ? (int)left : plan.at_once;
-        for (int s = 0; s < count; ++s) draw_sample<D, STREAM>(m, plan, (uint32_t)(first + s), s, axes, ahead, moments[s]);
         for (int s = 0; s < count; ++s) {
-            if (!plan.by_axes) moments[s].template settle<D>();
+            moments[s] = Moments{};
+            weigh_sample<D, STREAM>(m, (uint32_t)(first + s), m.row(ROW_WEIGHTS + s), ahead, moments[s]);
+        }
+        for (int s = 0; s < count; ++s) {
+            moments[s].template settle<D>();
             totals.add(m, first + s, moments[s], slopes[s]);
         }
         if (!plan.needs_gradient) continue;
-        if (plan.by_axes)
-            add_marginal_gradients(m, axes, m.row(ROW_WEIGHTS), slopes[0], m.row(ROW_GRADIENT));
-        else if (count == WAITING)
+        if (count == WAITING)
             add_gradients<D, WAITING, false>(m, 0, 0, slopes);
         else
             for (int s = 0; s < count; ++s) add_gradients<D, 1, false>(m, s, 0, slopes + s);
@@ -229,6 +239,8 @@ static void run_map(Map &m) {
     Totals totals;
     if (plan.is_displaced)
         run_displaced<D, STREAM>(m, plan, ahead, totals);
+    else if (plan.by_axes)
+        run_by_axes<D, STREAM>(m, plan, ahead, totals);
     else
         run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);

@@ -106,7 +106,7 @@ static bool prepare(const Map &m, float *base) {
     }
     for (int64_t i = 0; i < row; i += W) {
         const vf whole = load(base + i);
-        const vf weight = scaled(exp2_fraction(load(fraction + i)), whole);
+        const vf weight = scaled(exp2_fraction<true>(load(fraction + i)), whole);
         store(base + i, whole > -100.0f ? weight : vf{});
     }
     return true;

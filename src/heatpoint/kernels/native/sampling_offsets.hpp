@@ -29,9 +29,12 @@ static inline vf centered(vu word) {
 // half that lies farther out: ½ (1 − s) for the uniform basis, 1 − √s for the triangular.
 template <int BASIS>
 static inline HP_INLINE vf displaced(vu word) {
-    const vf one_and_share = (vf)bits_of(word >> 8, 0x007fff00u, 0x3f800080u);
-    if (BASIS == HP_BASIS_UNIFORM) return (vf)bits_of(word, 0x80000000u, (vu)(1.0f - 0.5f * one_and_share));
-    return (vf)bits_of(word, 0x80000000u, (vu)one_less_root(one_and_share - 1.0f));
+    const vu placed = (vu)((vi)word >> 8);  // the sign above, the share below
+    constexpr bool IS_UNIFORM = BASIS == HP_BASIS_UNIFORM;
+    // (1 + s) / 2 and (1 + s) / 4
+    const vf raised = (vf)bits_of(placed, 0x007fff00u, IS_UNIFORM ? 0x3f000080u : 0x3e800080u);
+    const vf size = IS_UNIFORM ? 1.0f - raised : one_less_twice_root(raised - 0.25f);
+    return (vf)bits_of(placed, 0x80000000u, (vu)size);
 }
 
 // Standard normals in pairs, by Box and Muller's transform of a word and half a turn's share in [−1, 1].
@@ -126,8 +129,8 @@ struct Before {
 // Positions c + e of one sample's sub-samples, one per cell, and the sums with its weights. What they replace, the positions of the
 // sample before, gives its gradient first, in the shadow of all that has to be computed.
 template <int BASIS, int D, class STREAM, bool HAS_BEFORE>
-static void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
-                     Moments &moments) {
+static HP_APART void displace(const Map &m, uint32_t sample, const float *weights, float *const positions[3],
+                              const Before *before, Moments &moments) {
     const Offsets<BASIS, D, STREAM> offsets(m, sample);
     Halves halves;
     float *gradient = m.row(ROW_GRADIENT);

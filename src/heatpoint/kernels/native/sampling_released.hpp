@@ -1,129 +1,130 @@
-// The released formula: one marginal per axis, one offset per position of an axis; position j of the axis moves the sample by
-// `slope[j]` per unit of its marginal. Before the first position and from the last to the next whole block, marginal, noise and
-// share are 0.
+// The released formula: one marginal per axis, and one offset per position of an axis. A unit of the marginal of position j counts
+// as `share[j]` at j + `moment[j]` / `share[j]`, so that of the marginal M the sample lies at
+//     Σ_j M_j (share_j j + moment_j) / Σ_j M_j share_j.
+// Share and moment depend on the offsets alone. From the last position to the next whole block, offsets and marginals are 0.
 struct Axis {
-    int64_t length;
-    float *marginal = nullptr, *slope = nullptr, *share = nullptr, *place = nullptr, *noise = nullptr;  // null without such an axis
-    double mean;  // what normalising the weights takes off every slope
+    int64_t length, end;    // positions, and the next whole block
+    double stride, origin;  // a coordinate less the map's middle is origin + stride · (position − length / 2)
+    float *noise, *share, *moment, *slope, *marginal;
+    double position;  // of the sample, less length / 2
+    // Σ_j M_j share_j. Never 0: the largest weight is 1 times no less than E^(−4), 24⁻⁴, or 1 in the log domain, and no share is less
+    // than 2⁻⁹⁶, which together is 4e-35.
+    double weight;
 
-    double locate(const hp_sampling &call, int axis, double middle, double weight);
+    void weigh_normals();
+    void displace(float unit);
+    void displace_interpolated();
+    void sum(const float *marginal);
+    double settle();
+    void find_slopes(float factor);
 
   private:
-    double plain(double weight);
-    void find_triangular_slopes(float center, float scale);
+    // Of the weight, and of the position what comes from the positions and what from the moments. These are not added before the
+    // weight has divided them: the point of one cell alone shall be its own to the last bit.
+    vf weights, places, moments;
+
+    // The first positions, less length / 2 and `from`.
+    vf positions(double from) const {
+        vf first;
+        for (int i = 0; i < W; ++i) first[i] = i;
+        return first - (float)(length / 2 + from);
+    }
 };
 
-// The marginal itself counts.
-double Axis::plain(double weight) {
-    const float unit = (float)(1 / weight);
-    vf sum{};
-    for (int64_t j = 0; j < padded(length); j += W) {
-        const vf at = load_anywhere(place + j);
-        store_anywhere(slope + j, unit * at);
-        sum += load_anywhere(marginal + j) * at;
-    }
-    const double located = total(sum) / weight;
-    mean = located / weight;
-    return located;
-}
-
-// A position has its own share of its marginal, and those that the offsets of its neighbours take of it.
-void Axis::find_triangular_slopes(float center, float scale) {
-    for (int64_t j = 0; j < padded(length); j += W) {
-        const vf e = load_anywhere(noise + j), size = e < 0.0f ? -e : e;
-        const vf before = load_anywhere(noise + j - 1), after = load_anywhere(noise + j + 1);
-        const vf here = load_anywhere(place + j) - center;
-        const vf left = load_anywhere(place + j - 1) - center, right = load_anywhere(place + j + 1) - center;
-        const vf change = (1.0f - size) * here + (before > 0.0f ? before : vf{}) * left - (after < 0.0f ? after : vf{}) * right;
-        store_anywhere(slope + j, scale * change);
-    }
-}
-
-// The point along this axis, of a marginal whose sum is `weight`.
-double Axis::locate(const hp_sampling &call, int axis, double middle, double weight) {
-    const int64_t end = padded(length);
-    const float stride = (float)call.strides[axis], origin = (float)(call.offsets[axis] - middle);
-    const bool is_gaussian = call.basis == HP_BASIS_GAUSSIAN, is_triangular = call.basis == HP_BASIS_TRIANGULAR;
-    const float unit = stride * (is_gaussian ? (float)call.sigma : 1.0f);
-    vf cell, weights{}, sums{};
-    for (int i = 0; i < W; ++i) cell[i] = i;
-    vf before{}, here = load_anywhere(marginal);
+// Normals n weigh exp(−2 n²).
+void Axis::weigh_normals() {
     for (int64_t j = 0; j < end; j += W) {
-        const vf after = load_anywhere(marginal + j + W);
-        const vf e = load_anywhere(noise + j), at = origin + stride * (cell + (float)j) + unit * e;
-        store_anywhere(place + j, at);
-        vf q = load_anywhere(share + j) * here;
-        if (is_triangular) {
-            // Offsets lie in (−1, 1): the marginal is interpolated between a position and one of its neighbours.
-            const vf size = e < 0.0f ? -e : e;
-            const vf neighbor = e < 0.0f ? one_before(before, here) : one_after(here, after);
-            q = (1.0f - size) * here + size * neighbor;
-        }
-        before = here;
-        here = after;
-        weights += q;
-        sums += q * at;
+        const vf n = load(noise + j), bits = -2.885390081777927f * (n * n), whole = nearest(bits);
+        store(share + j, scaled(exp2_fraction<true>(bits - whole), whole));
     }
-    const double weighed = total(weights);
-    if (!(weighed > 0)) return plain(weight);
-    const double located = total(sums) / weighed;
-    const float center = (float)located, scale = (float)(1 / weighed);
-    mean = 0;
-    if (is_triangular) return find_triangular_slopes(center, scale), located;
-    for (int64_t j = 0; j < end; j += W)
-        store_anywhere(slope + j, scale * (load_anywhere(share + j) * (load_anywhere(place + j) - center)));
-    return located;
 }
 
-template <int BASIS, int D, class STREAM>
-static void draw_axes(const Map &m, uint32_t sample, int64_t longest, float *const noise[3]) {
-    const Offsets<BASIS, D, STREAM> offsets(m, sample);
-    Halves halves;
-    in_turn(
-        padded(longest) / 4, [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, halves); },
-        [&](int64_t quad, const Words &words) HP_INLINE {
-            offsets.each(words, [&](int k, const vf offset[3]) HP_INLINE {
-                for (int a = 0; a < D; ++a) store_anywhere(noise[a] + first_cell(quad) + 16 * k, offset[a]);
-            });
-        });
+// Moments of offsets that are the noise times `unit` cells.
+void Axis::displace(float unit) {
+    for (int64_t j = 0; j < end; j += W) store(moment + j, load(share + j) * (unit * load(noise + j)));
+}
+
+// A displaced position j + e_j counts as the marginal there, interpolated between the two positions around it. So position j has
+// the share 1 − |e_j| of its own marginal, and those that the offsets of its neighbours take of it.
+void Axis::displace_interpolated() {
+    vf left{}, here = load(noise);
+    for (int64_t j = 0; j < end; j += W) {
+        const vf right = j + W < end ? load(noise + j + W) : vf{};
+        const vf forth = positive_part(one_before(left, here)), back = negative_part(one_after(here, right));
+        const vf own = 1.0f - magnitude(here);
+        store(share + j, own + (forth - back));
+        store(moment + j, own * here + (forth * (forth - 1.0f) - back * (back + 1.0f)));
+        left = here;
+        here = right;
+    }
+}
+
+void Axis::sum(const float *marginal) {
+    vf weight{}, of_places{}, of_moments{}, place = positions(0);
+    for (int64_t j = 0; j < end; j += W, place += (float)W) {
+        const vf here = load(marginal + j), counted = here * load(share + j);
+        weight += counted;
+        of_places += counted * place;
+        of_moments += here * load(moment + j);
+    }
+    weights = weight;
+    places = of_places;
+    moments = of_moments;
+}
+
+// The sample's coordinate less the map's middle, of what was summed.
+double Axis::settle() {
+    weight = total(weights);
+    position = (total(places) + total(moments)) / weight;
+    return origin + stride * position;
+}
+
+// `slope[j]`: what a unit of the marginal of position j gives to `factor` times the coordinate.
+void Axis::find_slopes(float factor) {
+    const double whole = std::nearbyint(position);
+    const float rest = (float)(position - whole), scale = (float)(factor * stride / weight);
+    vf place = positions(whole);  // exact, which a difference from the position itself would not be
+    for (int64_t j = 0; j < end; j += W, place += (float)W)
+        store(slope + j, scale * (load(moment + j) + load(share + j) * (place - rest)));
 }
 
 // Room of the released formula.
 struct Axes {
     Axis axis[3];
-    float *noise[3], *plane, *line;
+    int64_t longest;  // of them, in whole blocks
+    float *plane;
     double *sums[2];
 
-    void arrange(const hp_sampling &call, float *room) {
-        const int64_t longest = padded(longest_axis(call)), margin = 16;
-        for (int a = 0; a < 3; ++a) axis[a].length = call.lengths[a];
+    Axes(const Map &m, float *room) {
+        const hp_sampling &call = *m.call;
+        const int64_t margin = 32;
+        longest = padded(longest_axis(call));
         for (int a = 0; a < call.ndim; ++a) {
-            for (float **row : {&axis[a].marginal, &axis[a].slope, &axis[a].share, &axis[a].place, &axis[a].noise}) {
-                std::memset(room, 0, (longest + 2 * margin) * sizeof(float));
-                *row = room + margin;
-                room += longest + 2 * margin;
+            Axis &own = axis[a];
+            own.length = call.lengths[a];
+            own.end = padded(own.length);
+            own.stride = call.strides[a];
+            own.origin = call.offsets[a] + own.stride * (double)(own.length / 2) - m.middle[a];
+            for (float **row : {&own.noise, &own.share, &own.moment, &own.slope, &own.marginal}) {
+                *row = room;
+                room += longest + margin;
             }
-            noise[a] = axis[a].noise;
+            std::fill(own.share, own.share + own.end, 1.0f);
+            std::fill(own.marginal + own.length, own.marginal + own.end, 0.0f);
         }
         for (double **row : {&sums[0], &sums[1]}) {
             *row = reinterpret_cast<double *>(room);
             room += 2 * longest;
         }
         plane = room;
-        line = plane + longest;
     }
 };
 
-// Sums of the weights over all axes but one, of weights whose sum is `whole`.
-static void marginalise(Axes &axes, const float *__restrict weights, double whole) {
-    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
-    float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal, *mz = axes.axis[2].marginal;
-    if (height * depth == 1) {
-        std::memcpy(mx, weights, width * sizeof(float));
-        if (my) my[0] = (float)whole;
-        if (mz) mz[0] = (float)whole;
-        return;
-    }
+// Sums of the weights over all axes but one, of a map of several axes.
+template <int D>
+static void marginalise(Axes &axes, const float *__restrict weights) {
+    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = D > 2 ? axes.axis[2].length : 1;
+    float *mx = axes.axis[0].marginal, *my = axes.axis[1].marginal;
     double *columns = axes.sums[0], *rows = axes.sums[1];
     float *__restrict plane = axes.plane;
     std::memset(columns, 0, width * sizeof(double));
@@ -149,54 +150,75 @@ static void marginalise(Axes &axes, const float *__restrict weights, double whol
             layer += sum;
         }
         for (int64_t x = 0; x < width; ++x) columns[x] += plane[x];
-        if (mz) mz[z] = (float)layer;
+        if (D > 2) axes.axis[2].marginal[z] = (float)layer;
     }
     for (int64_t x = 0; x < width; ++x) mx[x] = (float)columns[x];
     for (int64_t y = 0; y < height; ++y) my[y] = (float)rows[y];
 }
 
-static void add_marginal_gradients(const Map &m, Axes &axes, const float *__restrict weights, const Slope &slope,
-                                   float *__restrict gradient) {
-    const int64_t width = axes.axis[0].length, height = axes.axis[1].length, depth = axes.axis[2].length;
-    const int D = m.call->ndim;
-    float *__restrict line = axes.line;
-    double mean = 0;
-    for (int a = 0; a < D; ++a) mean += slope.factor[a] * axes.axis[a].mean;
-    for (int64_t x = 0; x < width; ++x) line[x] = (float)(slope.factor[0] * axes.axis[0].slope[x]);
+// Adds to the gradient of a map what its sample's slope gives.
+template <int D>
+static void add_marginal_gradients(Axes &axes, const float *__restrict weights, const Slope &slope, float *__restrict gradient) {
+    for (int a = 0; a < D; ++a) axes.axis[a].find_slopes(slope.factor[a]);
+    const int64_t width = axes.axis[0].length, height = D > 1 ? axes.axis[1].length : 1, depth = D > 2 ? axes.axis[2].length : 1;
+    const float *__restrict line = axes.axis[0].slope;
     for (int64_t z = 0; z < depth; ++z) {
         for (int64_t y = 0; y < height; ++y, weights += width, gradient += width) {
-            double rest = -mean;
-            if (D > 1) rest += slope.factor[1] * axes.axis[1].slope[y];
-            if (D > 2) rest += slope.factor[2] * axes.axis[2].slope[z];
-            const float constant = (float)rest;
-            for (int64_t x = 0; x < width; ++x) gradient[x] += weights[x] * (line[x] + constant);
+            float others = 0;
+            if (D > 1) others += axes.axis[1].slope[y];
+            if (D > 2) others += axes.axis[2].slope[z];
+            for (int64_t x = 0; x < width; ++x) gradient[x] += weights[x] * (line[x] + others);
         }
     }
 }
 
-// Offsets of a sample along the axes, and what they make of the marginals whatever those are.
+// Offsets of a sample along the axes.
+template <int BASIS, int D, class STREAM>
+static HP_APART void draw_axes(const Map &m, uint32_t sample, Axes &axes) {
+    const Offsets<BASIS, D, STREAM> offsets(m, sample);
+    Halves halves;
+    float *noise[3];
+    for (int a = 0; a < D; ++a) noise[a] = axes.axis[a].noise;
+    in_turn(
+        axes.longest / 4, [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, halves); },
+        [&](int64_t quad, const Words &words) HP_INLINE {
+            offsets.each(words, [&](int k, const vf offset[3]) HP_INLINE {
+                for (int a = 0; a < D; ++a) store(noise[a] + first_cell(quad) + 16 * k, offset[a]);
+            });
+        });
+}
+
+// The same, and what they make of the marginals whatever those are.
 template <int D, class STREAM>
 static void draw_lines(const Map &m, uint32_t sample, Axes &axes) {
     const hp_sampling &call = *m.call;
-    const int64_t longest = longest_axis(call);
-    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, longest, axes.noise);
-    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, longest, axes.noise);
-    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, longest, axes.noise);
-    // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
-    for (int a = 0; a < D; ++a)
-        for (int64_t j = call.lengths[a]; j < padded(longest); ++j) axes.noise[a][j] = 0;
-    if (call.basis != HP_BASIS_GAUSSIAN || D != 2) return;
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, axes);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, axes);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, axes);
     for (int a = 0; a < D; ++a) {
-        const Axis &axis = axes.axis[a];
-        for (int64_t j = 0; j < axis.length; ++j) axis.share[j] = std::exp(-2.0f * axis.noise[j] * axis.noise[j]);
+        Axis &axis = axes.axis[a];
+        // Only whole blocks are drawn; what lies beyond an axis belongs to no position.
+        for (int64_t j = axis.length; j < axis.end; ++j) axis.noise[j] = 0;
+        if (call.basis == HP_BASIS_TRIANGULAR) {
+            axis.displace_interpolated();
+            continue;
+        }
+        if (call.basis == HP_BASIS_GAUSSIAN && D == 2) axis.weigh_normals();
+        axis.displace(call.basis == HP_BASIS_GAUSSIAN ? (float)call.sigma : 1.0f);
     }
 }
 
-// The point of the sample under the released formula, less the middle, of weights with the sum `found.weight`.
+// The sums of a map's weights from which `locate_by_axes` finds the sample's point. Those of one axis are their own marginal.
 template <int D>
-static void locate_by_axes(const Map &m, Axes &axes, const float *weights, Weighed &found) {
-    marginalise(axes, weights, found.weight);
-    for (int a = 0; a < D; ++a) found.position[a] = axes.axis[a].locate(*m.call, a, m.middle[a], found.weight);
-    // The slopes of the axes are per unit of a weight.
-    found.weight = 1;
+static void sum_by_axes(Axes &axes, const float *weights) {
+    if (D > 1) marginalise<D>(axes, weights);
+    for (Axis *axis = axes.axis; axis < axes.axis + D; ++axis) axis->sum(D > 1 ? axis->marginal : weights);
+}
+
+// The sample's point less the map's middle.
+template <int D>
+static Weighed locate_by_axes(Axes &axes) {
+    Weighed found{1, {}};  // every axis has divided by its own
+    for (int a = 0; a < D; ++a) found.position[a] = axes.axis[a].settle();
+    return found;
 }

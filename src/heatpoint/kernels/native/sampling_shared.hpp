@@ -167,26 +167,15 @@ static void run_by_cells(Unit &u, const Plan &plan, Words &ahead) {
     }
 }
 
-// The products of a map's base weights with V, and their sum.
-static double multiply(const float *base, const float *power, int64_t row, float *products) {
-    double sum = 0;
-    for (int64_t from = 0; from < row; from += SUMMED) {
-        vf lanes{};
-        for (int64_t i = from; i < row && i < from + SUMMED; i += W) {
-            const vf w = load(base + i) * load(power + i);
-            store(products + i, w);
-            lanes += w;
-        }
-        sum += total(lanes);
-    }
-    return sum;
+// The products of a map's base weights with V.
+static void multiply(const float *base, const float *power, int64_t row, float *products) {
+    for (int64_t i = 0; i < row; i += W) store(products + i, load(base + i) * load(power + i));
 }
 
 template <int D>
 static void run_by_axes(Unit &u, const Plan &plan, Words &ahead) {
     Map &m = u.m;
-    Axes axes;
-    axes.arrange(*m.call, m.row(ROW_AXES));
+    Axes axes(m, m.row(ROW_AXES));
     float *power = m.row(ROW_WEIGHTS), *products = m.row(ROW_WEIGHTS + 1);
     for (int64_t sample = 0; sample < m.call->num_samples; ++sample) {
         Moments moments{};  // of V alone, which nobody needs
@@ -195,12 +184,11 @@ static void run_by_axes(Unit &u, const Plan &plan, Words &ahead) {
         for (int64_t k = 0; k < u.count; ++k) {
             if (!u.has_law[k]) continue;
             m.index = u.first + k;
-            Weighed found{};
-            found.weight = multiply(u.weights + k * u.stride, power, m.task->row, products);
-            locate_by_axes<D>(m, axes, products, found);
+            multiply(u.weights + k * u.stride, power, m.task->row, products);
+            sum_by_axes<D>(axes, products);
             Slope slope;
-            u.totals[k].add(m, sample, found, slope);
-            if (plan.needs_gradient) add_marginal_gradients(m, axes, products, slope, u.gradient(k));
+            u.totals[k].add(m, sample, locate_by_axes<D>(axes), slope);
+            if (plan.needs_gradient) add_marginal_gradients<D>(axes, products, slope, u.gradient(k));
         }
     }
 }

@@ -1,8 +1,9 @@
 // The relaxed weights of one sample, and their sums with the centres.
 
+// The base times bits^(−1/τ), at τ = 2 twice that: a factor that all weights have cancels.
 template <Power POWER>
 static inline HP_INLINE vf powered(vf base, vf bits, float exponent) {
-    if (POWER == INVERSE_ROOT) return base * inverse_root(bits);
+    if (POWER == INVERSE_ROOT) return twice_over_root(base, bits);
     if (POWER == INVERSE) return base * inverse(bits);
     if (POWER == INVERSE_SQUARE) {
         const vf y = inverse(bits);
@@ -13,7 +14,7 @@ static inline HP_INLINE vf powered(vf base, vf bits, float exponent) {
     const vf broken = -exponent * log.fraction;
     const vf n = nearest(broken - exponent * log.exponent);
     const vf r = broken + (-exponent * log.exponent - n);
-    return base * scaled(exp2_fraction(r), n);
+    return base * scaled(exp2_fraction<false>(r), n);
 }
 
 // −log2 u, E up to the factor ln 2.
@@ -25,7 +26,7 @@ static inline HP_INLINE vf exponentials(vu word) {
 
 // Weights of one sample into `weights`, and their sums with the centres.
 template <Power POWER, int D, class STREAM>
-static void weigh(const Map &m, uint32_t sample, float *__restrict weights, Words &ahead, Moments &moments) {
+static HP_APART void weigh(const Map &m, uint32_t sample, float *__restrict weights, Words &ahead, Moments &moments) {
     const STREAM stream(m, sample, 0), after(m, sample + 1, 0);
     const float *base = m.row(ROW_BASE);
     const float exponent = m.exponent;
@@ -97,7 +98,7 @@ static void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights,
                 rest[half] = bits - whole[half];
             }
             const vf n = narrowed(whole[0], whole[1]);
-            const vf weight = scaled(exp2_fraction(narrowed(rest[0], rest[1])), n);
+            const vf weight = scaled(exp2_fraction<true>(narrowed(rest[0], rest[1])), n);
             const vf w = n > -100.0f ? weight : vf{};
             store(weights + i, w);
             sums.weight += w;

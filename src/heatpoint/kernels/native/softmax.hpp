@@ -15,7 +15,7 @@ struct Exponent {
         const vi counts = d > least;
         d = counts ? d : all(least);
         const vf whole = nearest(d * high);
-        const vf weight = scaled(exp2_fraction(d * low + (d * high - whole)), whole);
+        const vf weight = scaled(exp2_fraction<true>(d * low + (d * high - whole)), whole);
         return (vf)((vi)weight & counts);
     }
 };

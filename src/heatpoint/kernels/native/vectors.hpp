@@ -64,6 +64,25 @@ static inline vf load_anywhere(const float *p) {
 
 static inline void store_anywhere(float *p, vf x) { std::memcpy(p, &x, sizeof x); }
 
+static inline vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
+
+// The greater and the lesser of a number and 0.
+static inline vf positive_part(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_max_ps((__m512)x, _mm512_setzero_ps());
+#else
+    return x > 0.0f ? x : vf{};
+#endif
+}
+
+static inline vf negative_part(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vf)_mm512_min_ps((__m512)x, _mm512_setzero_ps());
+#else
+    return x < 0.0f ? x : vf{};
+#endif
+}
+
 // The lanes of two neighbouring vectors from the last of the first on, and from the second of the first on. Loads across what has
 // just been stored in two pieces would wait until it has left for the cache.
 static inline vf one_before(vf before, vf here) {
@@ -127,17 +146,18 @@ static inline vf inverse(vf x) {
 #endif
 }
 
-static inline vf inverse_root(vf x) {
+// 2 a / √x.
+static inline vf twice_over_root(vf a, vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
     const vf y = (vf)_mm512_rsqrt14_ps((__m512)x);
-    return y + (0.5f * y) * (1.0f - (x * y) * y);
+    return (a * y) * (3.0f - (x * y) * y);
 #elif defined(__AVX2__) && HP_WIDTH == 8
     const vf y = (vf)_mm256_rsqrt_ps((__m256)x);
-    return y + (0.5f * y) * (1.0f - (x * y) * y);
+    return (a * y) * (3.0f - (x * y) * y);
 #else
     vf y;
-    for (int i = 0; i < W; ++i) y[i] = 1.0f / std::sqrt(x[i]);
-    return y;
+    for (int i = 0; i < W; ++i) y[i] = 2.0f / std::sqrt(x[i]);
+    return a * y;
 #endif
 }
 
@@ -156,13 +176,14 @@ static inline vf square_root(vf x) {
 #endif
 }
 
-// 1 − √x of 0 < x < 1.
-static inline vf one_less_root(vf x) {
+// 1 − 2 √x of 0 < x < 1/4.
+static inline vf one_less_twice_root(vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
+    // Newton's step for the root, √x ≈ ½ x y (3 − x y²), twice taken.
     const vf y = (vf)_mm512_rsqrt14_ps((__m512)x), root = x * y;
-    return 1.0f - root * (1.5f - (0.5f * root) * y);
+    return 1.0f - root * (3.0f - root * y);
 #else
-    return 1.0f - square_root(x);
+    return 1.0f - 2.0f * square_root(x);
 #endif
 }
 
@@ -184,10 +205,13 @@ struct Logarithm {
 // log2 of positive normal numbers: polynomials of least relative error for log2(1 + t) / t on [−1/4, 1/2), 1.7e-7 and 3e-8.
 template <bool is_fine>
 static inline Logarithm log2_parts(vf x) {
-    const vi bits = (vi)x, shifted = bits - 0x3f400000;
 #if defined(__AVX512F__) && HP_WIDTH == 16
     const vf t = (vf)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src) - 1.0f;
+    // One more from 1.5 on: this float, the first above 4/3, makes of 1.5 a number from 2 on, and of the float before less than 2.
+    const vf exponent = (vf)_mm512_getexp_ps((__m512)(1.33333337306976318359375f * x));
 #else
+    const vi bits = (vi)x, shifted = bits - 0x3f400000;
+    const vf exponent = __builtin_convertvector(shifted >> 23, vf);
     const vf t = (vf)(bits - (shifted & (int32_t)0xff800000)) - 1.0f;
 #endif
     vf p;
@@ -211,11 +235,20 @@ static inline Logarithm log2_parts(vf x) {
         p = p * t - 0.7213506102561951f;
         p = p * t + 1.4426952600479126f;
     }
-    return {__builtin_convertvector(shifted >> 23, vf), p * t};
+    return {exponent, p * t};
 }
 
-// 2^r for |r| ≤ 1/2, relative error 2e-9 before rounding.
+// 2^r for |r| ≤ 1/2, relative error before rounding 1.6e-8, or 1.1e-7.
+template <bool is_fine>
 static inline vf exp2_fraction(vf r) {
+    if (!is_fine) {
+        vf p = all(0.001326472731307149f);
+        p = p * r + 0.009671512991189957f;
+        p = p * r + 0.05550733581185341f;
+        p = p * r + 0.24022242426872253f;
+        p = p * r + 0.6931470036506653f;
+        return p * r + 1.0f;
+    }
     vf p = all(0.0001534581242594868f);
     p = p * r + 0.0013399930903688073f;
     p = p * r + 0.009618489071726799f;
