@@ -178,5 +178,7 @@ def _command(given: argparse.Namespace, peers: dict[str, str]) -> str:
     words += ["--threads", *map(str, given.threads)]
     words += [word for peer in peers for word in (f"--{peer}", "PATH")]
     words += ["--quick"] if given.quick else []
+    words += ["--rounds", str(given.rounds)] if given.rounds is not None else []
+    words += ["--allocations", *given.allocations] if given.allocations != list(ALLOCATIONS) else []
     words += ["--only", *(f"'{text}'" for text in given.only)] if given.only else []
     return " ".join(words)

@@ -34,7 +34,8 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path: Path) -> None:
     names = ("sampling", "slower", "roofline")
     places = "".join(f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in names)
     target.write_text(f"before\n<!-- machine -->\nold\n<!-- end of machine -->\n{places}after\n")
-    options = ["--quick", "--threads", "1", "--allocations", "retained", "--only", "sampling oct-10 0.7"]
+    only = ["--allocations", "retained", "--only", "sampling oct-10 0.7"]
+    options = ["--quick", "--threads", "1", "--rounds", "2", *only]
     done = command(*options, "--write", str(target), "--json", str(records))
     assert done.returncode == 0, done.stderr
     text = target.read_text()
@@ -45,9 +46,9 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path: Path) -> None:
     assert re.search(r"\| oct-10 \| torch form \| [\d.]+ ms, [\d.]+ \([\d.]+ to [\d.]+\)", text)
     machine, found = json.loads(records.read_text())
     assert machine["threads"] == 1
-    assert machine["command"].endswith("--quick --only 'sampling oct-10 0.7'")
+    assert machine["command"].endswith("--quick --rounds 2 --allocations retained --only 'sampling oct-10 0.7'")
     assert found["allocations"] == "retained"
-    assert {len(form["seconds"]) for form in found["forms"].values()} == {3}
+    assert {len(form["seconds"]) for form in found["forms"].values()} == {2}
     # The share of the limit is of the same rounds.
     (cell,) = re.findall(r"\| oct-10 \| gemm, noise per image \| ([\d.]+) ms", text)
     assert re.search(rf"\| sampling oct-10 0.7, gemm, noise per image \| {cell} \|", text)
