@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heatpoint.basis import Basis, Gaussian
+from heatpoint.basis import Basis, Gaussian, Uniform
 from heatpoint.sampling import Noise
 from heatpoint.support import Grid, Support
 
@@ -61,14 +61,19 @@ def offsets(
         signed = word.astype(np.uint16).astype(np.int16).astype(np.float64)
         return (2 * signed + 1) * 2.0**-17 + 0.5
 
-    def signed(word: NDArray[np.uint64]) -> NDArray[np.float64]:
-        share = (2 * (word % np.uint64(2**15)).astype(np.float64) + 1) * 2.0**-16
-        return np.where(word & np.uint64(2**15), share, 2 - share) / 2
+    def bounded(word: NDArray[np.uint64], rest: NDArray[np.uint64]) -> NDArray[np.float64]:
+        # In 2⁻²⁴ of a cell, from two bytes of a cell and 16 bits each of its sample.
+        byte, sixteen = np.uint64(255), np.uint64(2**16)
+        upper = (word >> np.uint64(8) & byte) * sixteen + rest[..., None] // sixteen
+        if isinstance(basis, Uniform):
+            return (upper.astype(np.float64) + 0.5) * 2.0**-24
+        offset = (upper.astype(np.float64) - ((word & byte) * sixteen + rest[..., None] % sixteen)) * 2.0**-24
+        return np.where(offset < 0, (1 + offset) ** 2 / 2, 1 - (1 - offset) ** 2 / 2)
 
-    def split(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+    def split(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
         # Blocks 2 b and 2 b + 1 have the upper and the lower halves of the words of block b.
         parts = word.reshape(num_samples, num_maps, blocks, 64)
-        both = np.stack([signed(parts >> np.uint64(16)), signed(parts)], axis=3)
+        both = np.stack([parts >> np.uint64(16), parts], axis=3)
         return both.reshape(num_samples, num_maps, -1)[..., : 64 * blocks]
 
     def pairs(word: NDArray[np.uint64], turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -76,8 +81,11 @@ def offsets(
         return radius * np.cos(angle), radius * np.sin(angle)
 
     if not isinstance(basis, Gaussian):
-        high, low = signed(first >> np.uint64(16)), signed(first)
-        return [axis[..., :num] for axis in ([split(first)], [high, low], [high, low, split(second)])[ndim - 1]]
+        high, low = first >> np.uint64(16), first
+        halves = ([split(first)], [high, low], [high, low, split(second)])[ndim - 1]
+        sample, index = np.arange(num_samples, dtype=np.uint64)[:, None], np.arange(num_maps, dtype=np.uint64)
+        rests = philox((sample, np.uint64(0), index, np.uint64(3)), seed, rounds=7)
+        return [bounded(half, rest)[..., :num] for half, rest in zip(halves, rests, strict=False)]
     a, b = (word.reshape(num_samples, num_maps, blocks, 4, 16) for word in (first, second))
     if ndim == 1:
         even, odd = pairs(a[..., :2, :], half(a[..., 2:, :] >> np.uint64(16)))

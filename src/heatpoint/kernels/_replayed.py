@@ -15,7 +15,7 @@ from heatpoint._draws import CHUNK_CELLS
 from heatpoint._lattice_draws import step_of
 from heatpoint._numerics import log_probabilities
 from heatpoint._relaxed import paper_positions, relaxed_weights, released_positions
-from heatpoint.basis import Gaussian
+from heatpoint.basis import Gaussian, Triangular
 from heatpoint.kernels._call import Law
 from heatpoint.support import Grid, Support
 
@@ -71,17 +71,22 @@ def draws(support: Support, num_maps: int, numbers: Tensor, law: Law) -> tuple[l
 
 
 def _raw_offsets(cells: int, ndim: int, num_maps: int, numbers: Tensor, law: Law) -> list[Tensor]:
-    """Uniforms, or standard normals for a Gaussian, per axis: native/sampling_offsets.hpp says of which words."""
+    """Uniforms, or standard normals for a Gaussian, per axis: native/sampling_offsets.hpp says of which words and rests."""
     blocks = -(-cells // 64)
     first, second = (
         _words(64 * blocks, num_maps, numbers, law, stream=stream).unflatten(-1, (blocks, 4, 16)) for stream in (1, 2)
     )
     if isinstance(law.basis, Gaussian):
         found = _normals(first, second, ndim)
-    elif ndim == 1:
-        found = [_alternating(first)]
     else:
-        found = [_signed(first >> 16), _signed(first), _alternating(second)][:ndim]
+        halves = [_alternating(first)] if ndim == 1 else [first >> 16, first, _alternating(second)][:ndim]
+        maps = torch.arange(num_maps, device=numbers.device)
+        rests = _philox(numbers.view(-1, 1), torch.zeros_like(numbers[:1]), maps, 3, law.seed)
+        is_triangular = isinstance(law.basis, Triangular)
+        found = [
+            _bounded(half, rest[..., None, None, None], is_triangular)
+            for half, rest in zip(halves, rests, strict=False)
+        ]
     return [axis.flatten(-3)[..., :cells] for axis in found]
 
 
@@ -104,15 +109,22 @@ def _pair(word: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _alternating(word: Tensor) -> Tensor:
-    """Of blocks (…, blocks, 4, 16): two neighbours share words, the upper and the lower halves."""
-    both = torch.stack([_signed(word >> 16), _signed(word)], dim=-3)
-    return both.flatten(-4, -3)[..., : word.shape[-3], :, :]
+    """The upper and the lower halves of blocks (…, blocks, 4, 16), which two neighbours share, in the lower 16 bits."""
+    return torch.stack([word >> 16, word], dim=-3).flatten(-4, -3)[..., : word.shape[-3], :, :]
 
 
-def _signed(word: Tensor) -> Tensor:
-    """The lower 16 bits, a sign and a share of a half, as a uniform: an odd multiple of 2⁻¹⁷."""
-    share = ((word & 0x7FFF) * 2 + 1).float() * 2.0**-17
-    return torch.where((word & 0x8000) > 0, share, 1 - share)
+def _bounded(word: Tensor, rest: Tensor, is_triangular: bool) -> Tensor:
+    """Uniforms of the lower 16 bits, two bytes A and B, and of the halves of a word of the sample's rest.
+
+    Of the basis's two uniforms (A + u) / 256 and (B + v) / 256 the first, or that of which the triangular basis makes their difference.
+    """
+    a = (word >> 8 & 255) * 65536 + (rest >> 16)
+    if not is_triangular:
+        return (2 * a + 1).float() * 2.0**-25
+    difference = a - (word & 255) * 65536 - (rest & 65535)
+    tail = (2**24 - difference.abs()).float() * 2.0**-24
+    smaller = tail.square() / 2
+    return torch.where(difference < 0, smaller, 1 - smaller)
 
 
 def _half(word: Tensor) -> Tensor:

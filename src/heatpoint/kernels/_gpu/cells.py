@@ -67,24 +67,46 @@ def _shares_and_moments(place, offset, before, after, length, stride, unit, BASI
 
 
 @triton.jit
-def _line_offsets(words, place, D: tl.constexpr, BASIS: tl.constexpr):
+def _with_rests(offsets, rests, BASIS: tl.constexpr):
+    """Offsets along every axis and what those of a bounded basis lack."""
+    found = ()
+    for axis in tl.static_range(len(offsets)):
+        if BASIS == GAUSSIAN:
+            found = found + (offsets[axis],)
+        else:
+            found = found + (offsets[axis] + rests[axis],)
+    return found
+
+
+@triton.jit
+def _line_offsets(words, place, rests, D: tl.constexpr, BASIS: tl.constexpr):
     """Offsets of positions along every axis; those of their neighbours, if the basis is triangular."""
     offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS)
+    offsets = _with_rests(offsets, rests, BASIS)
     before, after = offsets, offsets
     if BASIS == TRIANGULAR:
         NUM: tl.constexpr = 2 if D == 3 else 1
-        before = bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS)
-        after = bounded_at(words, place + 1, 2 * NUM, D, BASIS)
+        before = _with_rests(bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS), rests, BASIS)
+        after = _with_rests(bounded_at(words, place + 1, 2 * NUM, D, BASIS), rests, BASIS)
     return offsets, before, after
 
 
 @triton.jit
 def _write_lines(
-    line, words, lengths, strides, units, D: tl.constexpr, BASIS: tl.constexpr, LINE: tl.constexpr, WEIGHS: tl.constexpr
+    line,
+    words,
+    rests,
+    lengths,
+    strides,
+    units,
+    D: tl.constexpr,
+    BASIS: tl.constexpr,
+    LINE: tl.constexpr,
+    WEIGHS: tl.constexpr,
 ):
     """Shares and moments of all axes into line (D, 2, LINE); no program sees another's."""
     place = tl.arange(0, LINE)
-    offsets, before, after = _line_offsets(words, place, D, BASIS)
+    offsets, before, after = _line_offsets(words, place, rests, D, BASIS)
     tl.debug_barrier()
     for axis in tl.static_range(D):
         into, length = line + 2 * axis * LINE + place, lengths[axis]
@@ -119,6 +141,7 @@ def shares_and_moments(
     num_cells,
     words,
     line_words,
+    rests,
     axes,
     D: tl.constexpr,
     BASIS: tl.constexpr,
@@ -127,14 +150,14 @@ def shares_and_moments(
 ):
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
-    words and line_words are the sample's, of cells and positions. lines (programs, D, 2, LINE) is room for the released formula;
+    words and line_words are the sample's, of cells and positions, and rests of both. lines (programs, D, 2, LINE) is room for the released formula;
     for the paper's, LINE is 0. axes are lengths, strides and units.
     """
     lengths, strides, units = axes
     shares, moments = (), ()
     if LINE > 0:
         line = lines + program * (2 * D * LINE)
-        _write_lines(line, line_words, lengths, strides, units, D, BASIS, LINE, WEIGHS)
+        _write_lines(line, line_words, rests, lengths, strides, units, D, BASIS, LINE, WEIGHS)
         for axis in tl.static_range(D):
             source = line + 2 * axis * LINE
             if WEIGHS:
@@ -143,7 +166,7 @@ def shares_and_moments(
     elif BASIS == NONE:
         moments = centers
     else:
-        offsets = cell_offsets(words, quad, D, BASIS)
+        offsets = _with_rests(cell_offsets(words, quad, D, BASIS), rests, BASIS)
         for axis in tl.static_range(D):
             moments = moments + (centers[axis] + units[axis] * offsets[axis],)
     return shares, moments

@@ -6,6 +6,7 @@ import triton.language as tl
 from heatpoint.kernels._gpu.cells import centers_of, shares_and_moments
 from heatpoint.kernels._gpu.noise import kept_noise, noise_of
 from heatpoint.kernels._gpu.numbers import base_weights, cells_from, joined, load_cells
+from heatpoint.kernels._gpu.offsets import rests_of
 
 
 @triton.jit
@@ -69,7 +70,8 @@ def sample_of(
 ):
     """One sample's words of the cells' weights, and the `shares_and_moments` of the cells."""
     words, line_words = noise_of(common[1], seed, quad, sample, index, lattice, D, BASIS, LINE)
+    rests = rests_of(seed, sample, index, D, BASIS)
     shares, moments = shares_and_moments(
-        common[0], lines, program, quad, num_cells, words, line_words, axes, D, BASIS, LINE, WEIGHS
+        common[0], lines, program, quad, num_cells, words, line_words, rests, axes, D, BASIS, LINE, WEIGHS
     )
     return joined(words[0], words[1], words[2], words[3]), shares, moments

@@ -3,7 +3,8 @@
 import triton
 import triton.language as tl
 
-from heatpoint.kernels._gpu.numbers import GAUSSIAN, UNIFORM, exponential, joined
+from heatpoint.kernels._gpu.noise import ROUNDS
+from heatpoint.kernels._gpu.numbers import GAUSSIAN, TRIANGULAR, UNIFORM, exponential, joined
 
 
 @triton.jit
@@ -50,13 +51,22 @@ def _left_over(even, odd):
 
 @triton.jit
 def _displaced(word, BASIS: tl.constexpr):
-    """A uniform or triangular offset from the upper 16 bits of a word.
+    """A uniform or triangular offset from the upper 16 bits of a word, two bytes A and B, less its rest: in 256ths A − 128 or A − B."""
+    upper, lower = (word >> 24).to(tl.int32), (word >> 16 & 255).to(tl.int32)
+    return (upper - (128 if BASIS == UNIFORM else lower)).to(tl.float32) * 0.00390625
 
-    A sign, and 15 bits k that are the share s = (k + 1/2) 2⁻¹⁵ of the basis's half that lies farther out: (1 − s) / 2, or 1 − √s.
-    """
-    one_and_share = (((word >> 8) & 0x007FFF00) | 0x3F800080).to(tl.float32, bitcast=True)
-    size = 1.0 - 0.5 * one_and_share if BASIS == UNIFORM else 1.0 - tl.sqrt(one_and_share - 1.0)
-    return (size.to(tl.uint32, bitcast=True) | (word & 0x80000000)).to(tl.float32, bitcast=True)
+
+@triton.jit
+def rests_of(seed, sample, index, D: tl.constexpr, BASIS: tl.constexpr):
+    """What all offsets of a sample have along each axis: (u + 1/2) 2⁻²⁴ or (u − v) 2⁻²⁴, u and v the halves of a word of stream 3."""
+    rests = ()
+    if BASIS == UNIFORM or BASIS == TRIANGULAR:
+        words = tl.philox(seed, sample, 0, index, 3, ROUNDS)
+        for axis in tl.static_range(D):
+            u, v = (words[axis] >> 16).to(tl.int32), (words[axis] & 65535).to(tl.int32)
+            rest = u.to(tl.float32) + 0.5 if BASIS == UNIFORM else (u - v).to(tl.float32)
+            rests = rests + (rest * 5.9604644775390625e-08,)
+    return rests
 
 
 @triton.jit
@@ -66,7 +76,7 @@ def _displaced_cells(a, b, c, d, BASIS: tl.constexpr):
 
 @triton.jit
 def _bounded(words, quad, D: tl.constexpr, BASIS: tl.constexpr):
-    """Uniform or triangular offsets: x has the upper half of a word, y the lower; what is alone alternates between them."""
+    """Uniform or triangular offsets less their rests: x has the upper half of a word, y the lower; what is alone alternates."""
     half = (quad & 16).to(tl.uint32)
     a, b, c, d = words[4], words[5], words[6], words[7]
     if D == 1:
@@ -105,7 +115,7 @@ def _gaussian(words, D: tl.constexpr):
 
 @triton.jit
 def cell_offsets(words, quad, D: tl.constexpr, BASIS: tl.constexpr):
-    """Offsets of the cells of the quads along each axis, from words of streams 0, 1 and 2.
+    """Offsets of the cells of the quads along each axis, less their rests, from words of streams 0, 1 and 2.
 
     Joined at the end, because a longer way from the join to the sums would keep the compiler from giving both one layout.
     """
@@ -114,7 +124,7 @@ def cell_offsets(words, quad, D: tl.constexpr, BASIS: tl.constexpr):
 
 @triton.jit
 def bounded_at(words, place, FIRST: tl.constexpr, D: tl.constexpr, BASIS: tl.constexpr):
-    """Uniform or triangular offsets of positions, one of each axis, from their words, which begin at FIRST."""
+    """Uniform or triangular offsets of positions less their rests, one of each axis, from their words, which begin at FIRST."""
     half = (place >> 2 & 16).to(tl.uint32)
     if D == 1:
         offsets = (_displaced(words[FIRST] << half, BASIS),)

@@ -38,7 +38,7 @@ FLAGS += ["-fschedule-insns", "-Wno-ignored-optimization-argument"]
 FLAGS += ["-falign-loops=64"]
 
 AVX2 = ["-mavx2", "-mfma"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
 
 
 class NoCompilerError(RuntimeError):

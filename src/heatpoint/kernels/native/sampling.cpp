@@ -1,5 +1,6 @@
 // The C interface: checks a call, picks the instruction set, shares the maps among threads.
 
+#include <algorithm>
 #include <cmath>
 
 #include "sampling_call.hpp"
@@ -42,15 +43,25 @@ bool is_sound(const hp_sampling &c) {
     return cells == c.num_cells && (c.formula == HP_FORMULA_PAPER || c.formula == HP_FORMULA_RELEASED);
 }
 
-void fill_grid(const hp_sampling &call, int64_t row, float *const rows[3], double middle[3]) {
+// Whether sub-samples are kept in bytes: of maps that share no noise, with an offset in every cell that is made of them.
+bool is_in_bytes(const hp_sampling &call, bool is_shared) {
+    const bool is_bounded = call.basis == HP_BASIS_UNIFORM || call.basis == HP_BASIS_TRIANGULAR;
+    return is_bounded && call.formula == HP_FORMULA_PAPER && !is_shared && longest_axis(call) <= LONGEST_IN_BYTES;
+}
+
+void fill_grid(const hp_sampling &call, const Task &task, float *const rows[3], double middle[3]) {
+    int64_t repeat = 1;  // cells that follow each other with the same coordinate
     for (int a = 0; a < call.ndim; ++a) {
-        middle[a] = call.offsets[a] + call.strides[a] * 0.5 * (double)(call.lengths[a] - 1);
-        int64_t repeat = 1;
-        for (int b = 0; b < a; ++b) repeat *= call.lengths[b];
-        for (int64_t i = 0; i < row; ++i) {
-            const double cell = (double)(i / repeat % call.lengths[a]);
-            rows[a][i] = i < call.num_cells ? (float)(call.offsets[a] + call.strides[a] * cell - middle[a]) : 0.0f;
+        const int64_t length = call.lengths[a], period = repeat * length;
+        middle[a] = call.offsets[a] + call.strides[a] * 0.5 * (double)(length - 1);
+        for (int64_t cell = 0; cell < length; ++cell) {
+            const double in_bytes = (double)MAGIC + 128.0 * (double)(2 * cell - (length - 1)) + level_of(call.basis);
+            const double coordinate = call.offsets[a] + call.strides[a] * (double)cell - middle[a];
+            std::fill_n(rows[a] + cell * repeat, repeat, (float)(task.is_in_bytes ? in_bytes : coordinate));
         }
+        for (int64_t i = period; i < call.num_cells; i += period) std::copy_n(rows[a], period, rows[a] + i);
+        std::fill(rows[a] + call.num_cells, rows[a] + task.row, task.is_in_bytes ? MAGIC : 0.0f);
+        repeat = period;
     }
 }
 
@@ -85,7 +96,7 @@ extern "C" int32_t hp_best_isa(void) {
 #if defined(HP_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni"))
         return HP_ISA_AVX512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return HP_ISA_AVX2;
 #endif
@@ -103,17 +114,20 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     Task task{};
     task.call = call;
     task.row = padded(call->num_cells);
+    // Below COLD the weights of the noise alone overflow: each map makes the noise anew, with its own weights in the log domain.
+    const bool is_shared = call->maps_per_group > 1 && call->temperature >= COLD;
+    task.is_in_bytes = !call->points && is_in_bytes(*call, is_shared);
     if (call->points) call->lengths[0] = call->lengths[1] = call->lengths[2] = 1;
-    const bool is_shared = !call->points || !call->cloud_of_map;
+    const bool has_one_support = !call->points || !call->cloud_of_map;
     const int64_t stride = Rows::stride(task.row);
-    Floats centers(is_shared ? 3 * stride : 1);
+    Floats centers(has_one_support ? 3 * stride : 1);
     if (!centers.get()) return HP_NO_MEMORY;
-    if (is_shared) {
+    if (has_one_support) {
         float *const rows[3] = {centers.get(), centers.get() + stride, centers.get() + 2 * stride};
         if (call->points)
             fill_centers(call->points, call->num_cells, call->ndim, task.row, rows[0], rows[1], rows[2], task.middle);
         else
-            fill_grid(*call, task.row, rows, task.middle);
+            fill_grid(*call, task, rows, task.middle);
         task.centers = centers.get();
     }
 
@@ -121,8 +135,7 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     const double draws = (double)call->num_maps * (double)call->num_cells * (double)call->num_samples;
     int64_t threads = useful_threads(call->num_threads, call->num_maps, draws, 65536);
     int64_t room = Rows::total(task.row, longest_axis(*call));
-    // Below COLD the weights of the noise alone overflow: each map makes the noise anew, with its own weights in the log domain.
-    if (call->maps_per_group > 1 && call->temperature >= COLD) {
+    if (is_shared) {
         divide_groups(task, threads);
         const int64_t units = call->num_maps / call->maps_per_group * task.units_per_group;
         threads = threads < units ? threads : units;

@@ -26,6 +26,12 @@ constexpr int64_t WIDEST = 16;      // floats of the longest vectors
 constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
 constexpr double COLD = 0.25;       // below it powers of E overflow: the weights are made in the log domain
 
+constexpr float MAGIC = 0x1.8p23f;  // to which and from which a float adds and takes whole numbers below 2²²
+constexpr int64_t LONGEST_IN_BYTES = 1 << 14;  // positions of an axis, whose bytes are such numbers
+
+// What is added to the bytes of a cell of a bounded basis.
+constexpr int level_of(int basis) { return basis == HP_BASIS_UNIFORM ? -128 : 0; }
+
 inline int64_t padded(int64_t cells) { return (cells + BLOCK - 1) / BLOCK * BLOCK; }
 
 inline int64_t longest_axis(const hp_sampling &call) {
@@ -67,7 +73,10 @@ void fill_centers(const float *points, int64_t n, int D, int64_t row, float *x, 
 
 struct Task {
     hp_sampling *call;
-    const float *centers;  // coordinates of the cells less `middle`, one padded row per axis; null where clouds differ
+    // Of the cells, one padded row per axis: coordinates less `middle`, null where clouds differ. Or, in bytes, 256ths of a cell less
+    // the middle, what the basis adds to a cell's bytes, and MAGIC.
+    const float *centers;
+    bool is_in_bytes;
     double middle[3];
     int64_t row;  // cells of a padded row
     int64_t unit, units_per_group;  // how many maps with one noise a thread takes at a time, and how often; 0: each map alone

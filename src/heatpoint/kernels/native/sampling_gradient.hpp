@@ -30,10 +30,11 @@ struct Slope {
     float factor[3], point[3], constant;
 };
 
-// Of COUNT samples, whose weights lie in the rooms from `waiting` on, and their positions, if they are displaced, in those from `at`.
-template <int D, int COUNT, bool IS_DISPLACED>
-static void add_gradients(const Map &m, int waiting, int at, const Slope *slopes) {
-    float *__restrict gradient = m.row(ROW_GRADIENT);
+// Of COUNT samples, whose weights lie in the rooms from `waiting` on, and their positions, if they are displaced, in those from `at`:
+// does `put(i, sum)` with the sums of all samples so far.
+template <int D, int COUNT, bool IS_DISPLACED, class PUT>
+static inline HP_INLINE void add_gradients(const Map &m, int waiting, int at, const Slope *slopes, PUT put) {
+    const float *gradient = m.row(ROW_GRADIENT);
     const float *weights[COUNT], *positions[COUNT][3];
     for (int s = 0; s < COUNT; ++s) {
         weights[s] = m.row(ROW_WEIGHTS + waiting + s);
@@ -54,6 +55,12 @@ static void add_gradients(const Map &m, int waiting, int at, const Slope *slopes
             }
             sum += load(weights[s] + i) * slope;
         }
-        store(gradient + i, sum);
+        put(i, sum);
     }
+}
+
+template <int D, int COUNT, bool IS_DISPLACED>
+static void add_gradients(const Map &m, int waiting, int at, const Slope *slopes) {
+    float *gradient = m.row(ROW_GRADIENT);
+    add_gradients<D, COUNT, IS_DISPLACED>(m, waiting, at, slopes, [&](int64_t i, vf sum) HP_INLINE { store(gradient + i, sum); });
 }

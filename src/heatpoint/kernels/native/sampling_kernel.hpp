@@ -8,6 +8,7 @@
 // is added to the map's gradient. Nothing of size samples x cells exists, and a map's result depends on no other map.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -89,6 +90,10 @@ static void prepare_noise(const Map &m, const Plan &plan, Words &ahead) {
 template <int BASIS, int D, class STREAM>
 static void displace_after(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
                            Moments &moments) {
+    if (BASIS != HP_BASIS_GAUSSIAN && m.task->is_in_bytes) {
+        if (before) return displace_by_bytes<BASIS, D, STREAM, true>(m, sample, weights, before, moments);
+        return displace_by_bytes<BASIS, D, STREAM, false>(m, sample, weights, before, moments);
+    }
     if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, moments);
     displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, moments);
 }
@@ -113,23 +118,27 @@ static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, 
 struct Totals {
     double loss = 0, target_gradient[3] = {0, 0, 0};
 
-    // Adds a sample, writes its point, and finds what it adds to the gradient of a cell.
-    void add(const Map &m, int64_t sample, const Weighed &moments, Slope &found) {
+    // Adds a sample whose positions lack their rest, writes its point, and finds what it adds to the gradient of a cell.
+    void add(const Map &m, int64_t sample, const Weighed &moments, const std::array<float, 3> &rest, Slope &found) {
         const hp_sampling &call = *m.call;
         const int D = call.ndim;
+        const bool is_in_bytes = m.task->is_in_bytes;
         const int64_t place = (sample * call.num_maps + m.index) * D;
-        double point[3], slope[3] = {0, 0, 0};
+        double at[3], point[3], slope[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
         for (int a = 0; a < D; ++a) {
-            point[a] = m.middle[a] + moments.position[a] / moments.weight;
+            at[a] = moments.position[a] / moments.weight;
+            if (is_in_bytes) unit[a] = (double)BYTE * call.strides[a];
+            point[a] = m.middle[a] + unit[a] * at[a] + call.strides[a] * (double)rest[a];
             if (call.samples) call.samples[place + a] = (float)point[a];
         }
         if (call.target) loss += distance_of(m, point, slope);
         double constant = 0;
         for (int a = 0; a < D; ++a) {
             target_gradient[a] -= slope[a];
-            found.factor[a] = (float)((call.sample_gradient ? call.sample_gradient[place + a] : slope[a]) / moments.weight);
-            found.point[a] = (float)(moments.position[a] / moments.weight);
-            constant -= found.factor[a] * (moments.position[a] / moments.weight - found.point[a]);
+            const double factor = call.sample_gradient ? call.sample_gradient[place + a] : slope[a];
+            found.factor[a] = (float)(factor * unit[a] / moments.weight);
+            found.point[a] = (float)(is_in_bytes ? std::nearbyint(at[a]) : at[a]);
+            constant -= found.factor[a] * (at[a] - found.point[a]);
         }
         found.constant = (float)constant;
     }
@@ -157,28 +166,50 @@ static void write_gradient(const Map &m, const float *gradient) {
     for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
 }
 
+// Writes W cells of the map's gradient, or as many as there are.
+static inline HP_INLINE void put_gradient(const hp_sampling &call, float *out, int64_t i, vf x) {
+    if (i + W <= call.num_cells)
+        store_anywhere(out + i, x);
+    else if (i < call.num_cells)
+        std::memcpy(out + i, &x, (call.num_cells - i) * sizeof(float));
+}
+
+// Writes the gradient of the map, of the sum so far and what the last sample adds to it.
+template <int D>
+static void write_last_gradient(const Map &m, const Before &last) {
+    const hp_sampling &call = *m.call;
+    const float scale = gradient_scale(call);
+    float *out = call.logits_gradient + m.index * call.num_cells;
+    const int own = (int)((call.num_samples - 1) % 2);
+    const auto put = [&](int64_t i, vf sum) HP_INLINE { put_gradient(call, out, i, scale * sum); };
+    if (!m.task->is_in_bytes) return add_gradients<D, 1, true>(m, own, 0, &last.slope, put);
+    if (call.basis == HP_BASIS_UNIFORM) return add_by_bytes<HP_BASIS_UNIFORM, D>(m, last, own, put);
+    add_by_bytes<HP_BASIS_TRIANGULAR, D>(m, last, own, put);
+}
+
 // All samples of a map whose cells' sub-samples have positions of their own: each gives its gradient when the next one's positions
 // are made, so that there is room for one sample's only.
 template <int D, class STREAM>
 static void run_displaced(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
     const int64_t number = m.call->num_samples;
+    Rests rests(m);
     Moments last;
     Before before;
+    const auto finish = [&](int64_t sample) {
+        last.template settle<D>();
+        totals.add(m, sample, last, rests.of(sample), before.slope);
+        before.weights = m.row(ROW_WEIGHTS + (int)(sample % 2));
+    };
     for (int64_t sample = 0; sample < number; ++sample) {
         Moments moments{};
         const int own = (int)(sample % 2);
         weigh_sample<0, STREAM>(m, (uint32_t)sample, m.row(ROW_WEIGHTS + own), ahead, moments);
-        if (sample) {
-            last.template settle<D>();
-            totals.add(m, sample - 1, last, before.slope);
-            before.weights = m.row(ROW_WEIGHTS + 1 - own);
-        }
+        if (sample) finish(sample - 1);
         displace_sample<D, STREAM>(m, (uint32_t)sample, own, 0, sample && plan.needs_gradient ? &before : nullptr, moments);
         last = moments;
     }
-    last.template settle<D>();
-    totals.add(m, number - 1, last, before.slope);
-    if (plan.needs_gradient) add_gradients<D, 1, true>(m, (int)((number - 1) % 2), 0, &before.slope);
+    finish(number - 1);
+    if (plan.needs_gradient) write_last_gradient<D>(m, before);
 }
 
 // All samples of a map by the released formula: each is finished when the next one's weights are made, beside which the many
@@ -187,10 +218,11 @@ template <int D, class STREAM>
 static void run_by_axes(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
     const int64_t number = m.call->num_samples;
     Axes axes(m, m.row(ROW_AXES));
+    Rests rests(m);
     const auto weights_of = [&](int64_t sample) { return m.row(ROW_WEIGHTS + (int)(sample % 2)); };
     const auto finish = [&](int64_t sample) {
         Slope slope;
-        totals.add(m, sample, locate_by_axes<D>(axes), slope);
+        totals.add(m, sample, locate_by_axes<D>(axes), NO_REST, slope);
         if (plan.needs_gradient) add_marginal_gradients<D>(axes, weights_of(sample), slope, m.row(ROW_GRADIENT));
     };
     for (int64_t sample = 0; sample < number; ++sample) {
@@ -198,7 +230,7 @@ static void run_by_axes(Map &m, const Plan &plan, Words &ahead, Totals &totals) 
         Moments moments{};  // of the weights alone, which nobody needs
         weigh_sample<0, STREAM>(m, (uint32_t)sample, weights, ahead, moments);
         if (sample) finish(sample - 1);
-        draw_lines<D, STREAM>(m, (uint32_t)sample, axes);
+        draw_lines<D, STREAM>(m, (uint32_t)sample, rests.of(sample), axes);
         sum_by_axes<D>(axes, weights);
     }
     finish(number - 1);
@@ -218,7 +250,7 @@ static void run_samples(Map &m, const Plan &plan, Words &ahead, Totals &totals) 
         }
         for (int s = 0; s < count; ++s) {
             moments[s].template settle<D>();
-            totals.add(m, first + s, moments[s], slopes[s]);
+            totals.add(m, first + s, moments[s], NO_REST, slopes[s]);
         }
         if (!plan.needs_gradient) continue;
         if (count == WAITING)
@@ -244,7 +276,7 @@ static void run_map(Map &m) {
     else
         run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);
-    if (plan.needs_gradient) write_gradient(m, m.row(ROW_GRADIENT));
+    if (plan.needs_gradient && !plan.is_displaced) write_gradient(m, m.row(ROW_GRADIENT));
 }
 
 template <class STREAM>

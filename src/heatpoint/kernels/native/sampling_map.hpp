@@ -59,18 +59,23 @@ struct Sums {
     }
 };
 
+// The next W of a map's logits, −inf beyond the last.
+static inline HP_INLINE vf load_logits(const float *logits, int64_t i, int64_t n) {
+    if (i + W <= n) return load_anywhere(logits + i);
+    vf x = all(-INFINITY);
+    if (i < n) std::memcpy(&x, logits + i, (n - i) * sizeof(float));
+    return x;
+}
+
 // Base weights p^(1/τ) or p, 1 in the largest cell, into `base`; false if the map has none: result NaN.
 static bool prepare(const Map &m, float *base) {
     hp_sampling &call = *m.call;
     const int64_t n = call.num_cells, row = m.task->row;
     const float *logits = call.logits + m.index * n;
-    float *fraction = m.row(ROW_WEIGHTS);
-    std::memcpy(base, logits, n * sizeof(float));
-    for (int64_t i = n; i < row; ++i) base[i] = -INFINITY;
     vf most = all(-INFINITY);
     vi is_nan{};
-    for (int64_t i = 0; i < row; i += W) {
-        const vf x = load(base + i);
+    for (int64_t i = 0; i < n; i += W) {
+        const vf x = load_logits(logits, i, n);
         is_nan |= (vi)(x != x);
         most = x > most ? x : most;
     }
@@ -88,26 +93,27 @@ static bool prepare(const Map &m, float *base) {
         m.task->num_forbidden.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
+    // In doubles: of large logits floats would lose the rest that the whole bits leave.
     const double in_bits = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
-    const double top = largest;
-    if (m.power == LOGARITHMIC) {
-        double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
-        for (int64_t i = 0; i < row; ++i) log_base[i] = ((double)base[i] - top) * in_bits;
-        return true;
-    }
-    // The whole part and the rest in doubles: of large logits floats would lose the rest.
-    const double magic = 6755399441055744.0;
-    for (int64_t i = 0; i < row; ++i) {
-        double bits = ((double)base[i] - top) * in_bits;
-        bits = bits < -200 ? -200 : bits;
-        const double whole = (bits + magic) - magic;
-        fraction[i] = (float)(bits - whole);
-        base[i] = (float)whole;
-    }
+    const double top = largest, magic = 6755399441055744.0;
+    double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
     for (int64_t i = 0; i < row; i += W) {
-        const vf whole = load(base + i);
-        const vf weight = scaled(exp2_fraction<true>(load(fraction + i)), whole);
-        store(base + i, whole > -100.0f ? weight : vf{});
+        const vf x = load_logits(logits, i, n);
+        vd bits[2], whole[2];
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) bits[half] = (widened(x, half) - top) * in_bits;
+        if (m.power == LOGARITHMIC) {
+            for (int half = 0; half < 2; ++half) *reinterpret_cast<vd *>(log_base + i + half * QUADS) = bits[half];
+            continue;
+        }
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+            bits[half] = bits[half] < -200.0 ? vd{} - 200.0 : bits[half];
+            whole[half] = (bits[half] + magic) - magic;
+        }
+        const vf n_bits = narrowed(whole[0], whole[1]), rest = narrowed(bits[0] - whole[0], bits[1] - whole[1]);
+        const vf weight = scaled(exp2_fraction<true>(rest), n_bits);
+        store(base + i, n_bits > -100.0f ? weight : vf{});
     }
     return true;
 }

@@ -25,17 +25,48 @@ static inline vf centered(vu word) {
     return __builtin_convertvector((vi)word >> 16, vf) * 0x1p-15f + 0x1p-16f;
 }
 
-// An offset in cells from the upper 16 bits of a word: a sign, and 15 bits k that are the share s = (k + 1/2) 2⁻¹⁵ of the basis's
-// half that lies farther out: ½ (1 − s) for the uniform basis, 1 − √s for the triangular.
+// Offsets of the uniform and the triangular basis, in cells. With two bytes A and B of the cell's own and two uniforms u and v in
+// (0, 1) of the sample and the axis,
+//     (A + u) / 256 − 1/2   and   (A + u) / 256 − (B + v) / 256
+// have the basis's law exactly. All cells of a sample share what u and v make, its rest: it comes into the sample's point once and
+// not into its gradient. Offsets of two cells correlate by 2⁻¹⁶.
+constexpr float BYTE = 0x1p-8f;  // of a cell
+
+// The upper 16 bits of a word as an offset less its rest.
 template <int BASIS>
 static inline HP_INLINE vf displaced(vu word) {
-    const vu placed = (vu)((vi)word >> 8);  // the sign above, the share below
-    constexpr bool IS_UNIFORM = BASIS == HP_BASIS_UNIFORM;
-    // (1 + s) / 2 and (1 + s) / 4
-    const vf raised = (vf)bits_of(placed, 0x007fff00u, IS_UNIFORM ? 0x3f000080u : 0x3e800080u);
-    const vf size = IS_UNIFORM ? 1.0f - raised : one_less_twice_root(raised - 0.25f);
-    return (vf)bits_of(placed, 0x80000000u, (vu)size);
+    return BYTE * __builtin_convertvector(plus_bytes<BASIS == HP_BASIS_TRIANGULAR>(vi{} + level_of(BASIS), word, 16), vf);
 }
+
+constexpr std::array<float, 3> NO_REST{};
+
+// The rests of samples that are asked for one after the other, in cells: stream 3, whose quads are samples.
+class Rests {
+  public:
+    explicit Rests(const Map &m) : m(m) {}
+
+    // Along every axis.
+    std::array<float, 3> of(int64_t sample) {
+        const int64_t s = sample % W;
+        if (s == 0) draw((uint32_t)sample);
+        return {kept[0][s], kept[1][s], kept[2][s]};
+    }
+
+  private:
+    const Map &m;
+    vf kept[3]{};
+
+    void draw(uint32_t sample) {
+        const bool is_uniform = m.call->basis == HP_BASIS_UNIFORM;
+        if (!is_uniform && m.call->basis != HP_BASIS_TRIANGULAR) return;
+        vu words[4];
+        Philox(m.keys, 0, m.noise, 3).words(sample, words);
+        for (int a = 0; a < 3; ++a) {
+            const vf u = __builtin_convertvector((vi)(words[a] >> 16), vf), v = __builtin_convertvector((vi)(words[a] & 65535u), vf);
+            kept[a] = 0x1p-24f * (is_uniform ? u + 0.5f : u - v);
+        }
+    }
+};
 
 // Standard normals in pairs, by Box and Muller's transform of a word and half a turn's share in [−1, 1].
 static inline HP_INLINE void normals(vu word, vf turn, vf &x, vf &y) {
@@ -120,7 +151,7 @@ struct Offsets {
     }
 };
 
-// A sample whose gradient waits until the next sample's positions take the place of its own.
+// A sample whose gradient waits until the next sample's sub-samples are there.
 struct Before {
     const float *weights;
     Slope slope;
@@ -163,5 +194,106 @@ static HP_APART void displace(const Map &m, uint32_t sample, const float *weight
             });
             sums.flush_at_times(quad, moments);
         });
+    sums.leave_positions(moments);
+}
+
+// The sub-samples of a sample of a grid's map in bytes of a cell, less their rest: kept are only the words, in one of two rooms.
+template <int BASIS, int D>
+struct Bytes {
+    const float *centers[3];
+    float *first, *second;  // words of stream 1 and, in three dimensions, 2
+
+    Bytes(const Map &m, int room) : first(m.row(ROW_POSITIONS + room)), second(m.row(ROW_POSITIONS + 2 + room)) {
+        for (int a = 0; a < D; ++a) centers[a] = m.centers[a];
+    }
+
+    // Of the W cells from i on along an axis, less `from`: both are whole numbers, and so exact. What takes half a word has that of
+    // the even one of two blocks, which begins `back` cells before.
+    inline HP_INLINE vf position(int axis, int64_t i, int64_t back, float from) const {
+        const bool is_alone = D != 2 && axis == D - 1;
+        const float *words = (axis == 2 ? second : first) - (is_alone ? back : 0);
+        const int shift = is_alone ? (back ? 0 : 16) : axis == 0 ? 16 : 0;
+        const vi sum = plus_bytes<BASIS == HP_BASIS_TRIANGULAR>((vi)load(centers[axis] + i), (vu)load(words + i), shift);
+        return (vf)sum - (MAGIC + from);
+    }
+
+    // Makes the words of 4 W cells.
+    template <class STREAM>
+    inline HP_INLINE void draw(const STREAM &one, const STREAM &two, uint32_t quad) const {
+        if (D > 1 || !(quad & 16)) draw(one, quad, first, D > 1);
+        if (D > 2 && !(quad & 16)) draw(two, quad, second, false);
+    }
+
+    inline HP_INLINE void prefetch(int64_t i) const {
+        __builtin_prefetch(first + i);
+        if (D > 2) __builtin_prefetch(second + (i & ~BLOCK));
+    }
+
+  private:
+    template <class STREAM>
+    static inline HP_INLINE void draw(const STREAM &stream, uint32_t quad, float *into, bool is_whole) {
+        vu words[4];
+        stream.words(is_whole ? quad : quad / 32 * 16 + quad % 16, words);
+        for (int k = 0; k < 4; ++k) store(into + first_cell(quad) + 16 * k, (vf)words[k]);
+    }
+};
+
+// Of such a sample, does `put(i, sum)` with the sums of the gradients of all samples so far.
+template <int BASIS, int D, class PUT>
+static inline HP_INLINE void add_by_bytes(const Map &m, const Before &last, int room, PUT put) {
+    const Bytes<BASIS, D> own(m, room);
+    const float *gradient = m.row(ROW_GRADIENT);
+    for (int64_t i = 0; i < m.task->row; i += W) {
+        vf slope = all(last.slope.constant);
+        for (int a = 0; a < D; ++a) slope += last.slope.factor[a] * own.position(a, i, i & BLOCK, last.slope.point[a]);
+        put(i, load(gradient + i) + load(last.weights + i) * slope);
+    }
+}
+
+// What `displace` does, of a grid's map alone and by bytes: sums with the sample's weights, and the gradient of the one before.
+template <int BASIS, int D, class STREAM, bool HAS_BEFORE>
+static HP_APART void displace_by_bytes(const Map &m, uint32_t sample, const float *weights, const Before *before, Moments &moments) {
+    const STREAM one(m, sample, 1), two(m, sample, 2);
+    const Bytes<BASIS, D> own(m, (int)(sample % 2)), other(m, (int)(1 - sample % 2));
+    float *gradient = m.row(ROW_GRADIENT);
+    const float *old_weights = HAS_BEFORE ? before->weights : nullptr;
+    const Slope old = HAS_BEFORE ? before->slope : Slope{};
+    const int64_t quads = m.task->row / 4;
+    constexpr int64_t STEP = 64;  // quads whose words are made before they are used, while what they need is fetched
+    Sums<D> sums;
+    for (int64_t start = 0; start < quads; start += STEP) {
+        const int64_t end = start + STEP < quads ? start + STEP : quads;
+        for (int64_t quad = start; quad < end; quad += W) {
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) {
+                const int64_t i = first_cell(quad) + 16 * k;
+                __builtin_prefetch(weights + i);
+                if (HAS_BEFORE) {
+                    __builtin_prefetch(old_weights + i);
+                    __builtin_prefetch(gradient + i, 1);
+                    other.prefetch(i);
+                }
+#pragma GCC unroll 3
+                for (int a = 0; a < D; ++a) __builtin_prefetch(own.centers[a] + i);
+            }
+            own.draw(one, two, (uint32_t)quad);
+        }
+        for (int64_t quad = start; quad < end; quad += W) {
+            const int64_t back = first_cell(quad) & BLOCK;
+#pragma GCC unroll 2
+            for (int k = 0; k < 4; ++k) {
+                const int64_t i = first_cell(quad) + 16 * k;
+                const vf w = load(weights + i);
+                vf slope = all(old.constant);
+#pragma GCC unroll 3
+                for (int a = 0; a < D; ++a) {
+                    sums.position[a] += w * own.position(a, i, back, 0);
+                    if (HAS_BEFORE) slope += old.factor[a] * other.position(a, i, back, old.point[a]);
+                }
+                if (HAS_BEFORE) store(gradient + i, load(gradient + i) + load(old_weights + i) * slope);
+            }
+            sums.flush_at_times(quad, moments);
+        }
+    }
     sums.leave_positions(moments);
 }

@@ -174,7 +174,7 @@ static void add_marginal_gradients(Axes &axes, const float *__restrict weights, 
 
 // Offsets of a sample along the axes.
 template <int BASIS, int D, class STREAM>
-static HP_APART void draw_axes(const Map &m, uint32_t sample, Axes &axes) {
+static HP_APART void draw_axes(const Map &m, uint32_t sample, const std::array<float, 3> &rest, Axes &axes) {
     const Offsets<BASIS, D, STREAM> offsets(m, sample);
     Halves halves;
     float *noise[3];
@@ -183,18 +183,18 @@ static HP_APART void draw_axes(const Map &m, uint32_t sample, Axes &axes) {
         axes.longest / 4, [&](uint32_t quad, Words &words) HP_INLINE { offsets.words(quad, words, halves); },
         [&](int64_t quad, const Words &words) HP_INLINE {
             offsets.each(words, [&](int k, const vf offset[3]) HP_INLINE {
-                for (int a = 0; a < D; ++a) store(noise[a] + first_cell(quad) + 16 * k, offset[a]);
+                for (int a = 0; a < D; ++a) store(noise[a] + first_cell(quad) + 16 * k, offset[a] + rest[a]);
             });
         });
 }
 
 // The same, and what they make of the marginals whatever those are.
 template <int D, class STREAM>
-static void draw_lines(const Map &m, uint32_t sample, Axes &axes) {
+static void draw_lines(const Map &m, uint32_t sample, const std::array<float, 3> &rest, Axes &axes) {
     const hp_sampling &call = *m.call;
-    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, axes);
-    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, axes);
-    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, axes);
+    if (call.basis == HP_BASIS_UNIFORM) draw_axes<HP_BASIS_UNIFORM, D, STREAM>(m, sample, rest, axes);
+    if (call.basis == HP_BASIS_TRIANGULAR) draw_axes<HP_BASIS_TRIANGULAR, D, STREAM>(m, sample, rest, axes);
+    if (call.basis == HP_BASIS_GAUSSIAN) draw_axes<HP_BASIS_GAUSSIAN, D, STREAM>(m, sample, rest, axes);
     for (int a = 0; a < D; ++a) {
         Axis &axis = axes.axis[a];
         // Only whole blocks are drawn; what lies beyond an axis belongs to no position.

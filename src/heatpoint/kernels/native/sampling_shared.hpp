@@ -142,17 +142,18 @@ static void add_samples(Unit &u, bool is_displaced, int number) {
 }
 
 // Adds a sample to all maps, and finds what it gives to their gradients.
-static void finish_sample(Unit &u, int64_t sample, const Weighed *sums, Slope *slopes) {
+static void finish_sample(Unit &u, int64_t sample, const Weighed *sums, const std::array<float, 3> &rest, Slope *slopes) {
     for (int64_t k = 0; k < u.count; ++k) {
         u.m.index = u.first + k;
         slopes[k] = Slope{};
-        if (u.has_law[k]) u.totals[k].add(u.m, sample, sums[k], slopes[k]);
+        if (u.has_law[k]) u.totals[k].add(u.m, sample, sums[k], rest, slopes[k]);
     }
 }
 
 template <int D>
 static void run_by_cells(Unit &u, const Plan &plan, Words &ahead) {
     const Map &m = u.m;
+    Rests rests(m);
     for (int64_t first = 0; first < m.call->num_samples; first += plan.at_once) {
         const int64_t left = m.call->num_samples - first;
         const int number = left < plan.at_once ? (int)left : plan.at_once;
@@ -162,7 +163,8 @@ static void run_by_cells(Unit &u, const Plan &plan, Words &ahead) {
             if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, s, nullptr, moments);
         }
         sum_samples<D>(u, plan.is_displaced, number);
-        for (int s = 0; s < number; ++s) finish_sample(u, first + s, u.sums[s], u.slopes[s]);
+        for (int s = 0; s < number; ++s)
+            finish_sample(u, first + s, u.sums[s], plan.is_displaced ? rests.of(first + s) : NO_REST, u.slopes[s]);
         if (plan.needs_gradient) add_samples<D>(u, plan.is_displaced, number);
     }
 }
@@ -176,18 +178,19 @@ template <int D>
 static void run_by_axes(Unit &u, const Plan &plan, Words &ahead) {
     Map &m = u.m;
     Axes axes(m, m.row(ROW_AXES));
+    Rests rests(m);
     float *power = m.row(ROW_WEIGHTS), *products = m.row(ROW_WEIGHTS + 1);
     for (int64_t sample = 0; sample < m.call->num_samples; ++sample) {
         Moments moments{};  // of V alone, which nobody needs
         weigh_sample<0, Independent>(m, (uint32_t)sample, power, ahead, moments);
-        draw_lines<D, Independent>(m, (uint32_t)sample, axes);
+        draw_lines<D, Independent>(m, (uint32_t)sample, rests.of(sample), axes);
         for (int64_t k = 0; k < u.count; ++k) {
             if (!u.has_law[k]) continue;
             m.index = u.first + k;
             multiply(u.weights + k * u.stride, power, m.task->row, products);
             sum_by_axes<D>(axes, products);
             Slope slope;
-            u.totals[k].add(m, sample, locate_by_axes<D>(axes), slope);
+            u.totals[k].add(m, sample, locate_by_axes<D>(axes), NO_REST, slope);
             if (plan.needs_gradient) add_marginal_gradients<D>(axes, products, slope, u.gradient(k));
         }
     }
