@@ -19,13 +19,16 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import written
+from benchmarks.measure import LEAST_ROUNDS
 from benchmarks.peers import CHECKOUTS, PeerError, check
 from benchmarks.tables import document, sections
-from benchmarks.worker import SECTIONS
+from benchmarks.worker import LONG_ROUNDS, SECTIONS
 
 Record = dict[str, Any]
 ALLOCATIONS = ("retained", "default")
 RETAINED = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+# So many that a second in which somebody else has the processor is not all of an operation that takes milliseconds.
+ROUNDS, QUICK_ROUNDS = 31, 3
 UNKNOWN = "--only: no name contains {}. --list shows all names."
 
 
@@ -45,7 +48,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="tiny maps and few rounds: whether all runs, not how fast")
     made.add_argument("--threads", nargs="+", type=int, default=[min(2, os.cpu_count() or 1)], metavar="N")
     made.add_argument("--allocations", nargs="+", default=list(ALLOCATIONS), choices=ALLOCATIONS)
-    made.add_argument("--rounds", type=int, help="at most; 11 unless told, 3 if quick; slow forms at least 5 of them")
+    made.add_argument(
+        "--rounds",
+        type=int,
+        help=f"at most; {ROUNDS} unless told, {QUICK_ROUNDS} if quick; slow forms at least {LEAST_ROUNDS} of them; growth, "
+        f"pipeline and step no more than {LONG_ROUNDS}",
+    )
     made.add_argument(
         "--from", nargs="+", type=Path, dest="saved", metavar="FILE", help="render records saved by --json"
     )
@@ -119,7 +127,7 @@ def _measure(given: argparse.Namespace) -> list[Record]:
         "only": given.only,
         "size": "quick" if given.quick else "full",
         "peers": {peer: str(Path(path).resolve()) for peer, path in peers.items()},
-        "rounds": given.rounds if given.rounds is not None else (3 if given.quick else 11),
+        "rounds": given.rounds if given.rounds is not None else (QUICK_ROUNDS if given.quick else ROUNDS),
     }
     found: list[Record] = []
     wanted = _sections_of(given.only)

@@ -29,13 +29,13 @@ LOGARITHM = 9.0
 # exp2_fraction (5) and base.
 POWER = {2.0: 4.0, 1.0: 3.0, 0.5: 4.0}
 GENERAL_POWER = LOGARITHM + 9.0
-# sampling_offsets.hpp, displaced with one_less_twice_root; normals for two: logarithm, 1, square_root (4), sine_cosine (11),
-# 2, and centered (1).
-TRIANGULAR, NORMAL = 3.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
+# sampling_offsets.hpp, displaced: plus_bytes and one more, or in Bytes::position plus_bytes twice, for the sample and for the
+# gradient; normals for two: logarithm, 1, square_root (4), sine_cosine (11), 2, and centered (1).
+TRIANGULAR, NORMAL = 2.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
 # sampling_offsets.hpp, Offsets::words: words of offsets for a cell, by the number of axes.
 TRIANGULAR_WORDS, NORMAL_WORDS = {1: 0.5, 2: 1.0, 3: 1.5}, {1: 1.0, 2: 2.0, 3: 2.0}
-# sampling_offsets.hpp, displace: a position and its sum, for each axis.
-DISPLACED = 2.0
+# sampling_offsets.hpp, displace: a position and its sum, for each axis; displace_by_bytes: the sum.
+DISPLACED, IN_BYTES = 2.0, 1.0
 # sampling_released.hpp, add_marginal_gradients; and for each position of an axis displace_interpolated (3), sum (3) and
 # find_slopes (2). Axes are much shorter than the map, unless there is but one.
 RELEASED, AXIS = 1.0, 8.0
@@ -59,7 +59,8 @@ def native_work(task: Task, temperature: float, *, released: bool) -> Work:
     """Of the native kernel, per cell of every sample: noise, sums, the gradient."""
     is_axis = _ndim(task) == 1
     # sampling_gradient.hpp, add_gradients: a slope of every axis, times the weight.
-    rest = RELEASED + AXIS * is_axis if released else _ndim(task) * (DISPLACED + 1) + 1
+    by_cells = _ndim(task) * ((DISPLACED if task.is_cloud else IN_BYTES) + 1) + 1
+    rest = RELEASED + AXIS * is_axis if released else by_cells
     each = _noise(task, temperature, has_offsets=is_axis or not released) + rest
     maps = 4.0 * task.elements() / task.samples
     return Work(multiplies=each * task.elements(), read=maps, written=maps)

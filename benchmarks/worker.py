@@ -24,6 +24,8 @@ SECTIONS = ("sampling", "readouts", "losses", "memory", "growth", "pipeline", "s
 TRAINING = ("pipeline", "step")
 # Seconds after which no further round of an operation is begun.
 PATIENCE = 15.0
+# At most, where a round takes seconds: of all sizes, of many pictures, of steps.
+LONG_ROUNDS = 11
 # With the default allocations the slow forms take several times longer: two temperatures say enough there.
 DEFAULT_TEMPERATURES = (2.0, 0.7)
 PEAKS = (
@@ -78,17 +80,21 @@ def records(task: Record) -> Iterator[Record]:
     elif section == "memory":
         yield from peaks(wanted, task)
     elif section == "growth":
-        yield from growth.fits(wanted, task["size"], task["rounds"])
+        yield from growth.fits(wanted, task["size"], _long_rounds(task))
     elif section == "pipeline" and wanted:
         from benchmarks import data_pipeline
 
-        yield from data_pipeline.records(wanted, task["size"], task["rounds"])
+        yield from data_pipeline.records(wanted, task["size"], _long_rounds(task))
     elif section == "step" and wanted:
         from benchmarks import step_share
 
-        yield from step_share.records(wanted, task["rounds"])
+        yield from step_share.records(wanted, _long_rounds(task))
     elif section not in TRAINING:
         yield from times(wanted, task)
+
+
+def _long_rounds(task: Record) -> int:
+    return min(task["rounds"], LONG_ROUNDS)
 
 
 def times(wanted: list[str], task: Record) -> Iterator[Record]:

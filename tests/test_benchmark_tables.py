@@ -27,6 +27,24 @@ def test_slow_forms_have_five_rounds_and_the_table_says_how_many() -> None:
     assert compared["readouts"].splitlines()[2].split(" | ")[6] == "5, 7"
 
 
+@pytest.mark.parametrize(
+    ("options", "rounds", "long"), [((), 31, 11), (("--quick",), 3, 3), (("--rounds", "40"), 40, 11)]
+)
+def test_forms_of_milliseconds_have_rounds_enough(
+    options: tuple[str, ...], rounds: int, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, worker, tasks = part("command"), part("worker"), []
+
+    def run(task: Any, threads: int) -> Any:
+        tasks.append(task)
+        yield from [{"names": ["sampling points-30 2"]}] if task.get("is_list") else [timed("points-30", 2.0)]
+
+    monkeypatch.setattr(command, "_run", run)
+    assert command.main([*options, "--allocations", "retained", "--only", "points-30"]) == 0
+    assert [task["rounds"] for task in tasks if "rounds" in task] == [rounds]
+    assert worker._long_rounds(tasks[-1]) == long
+
+
 def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
     measure, tables = part("measure"), part("tables")
     spread = measure.ratio([2.0, 6.0, 40.0], [1.0, 2.0, 10.0])
@@ -135,15 +153,15 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     assert roofline.work_of("dark", "MMPose, unbiased", 100.0, "full") is None
     # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
     row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")
-    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 3 + 2 + 2) * part("sampling").TASKS["oct-10"].elements()
+    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 2 + 1 + 2) * part("sampling").TASKS["oct-10"].elements()
     # The released formula's offsets count where an axis is as long as the map.
     row = roofline.work_of("sampling oct-10 2", "native, released formula", 1.0, "full")
-    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 3 + 8 + 1) * part("sampling").TASKS["oct-10"].elements()
+    assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 2 + 8 + 1) * part("sampling").TASKS["oct-10"].elements()
     map_of_axes = roofline.work_of("sampling coco-30 2", "native, released formula", 1.0, "full")
     assert map_of_axes.multiplies == (5.5 + 9 + 4 + 1) * part("sampling").TASKS["coco-30"].elements()
     # Those of two axes once for 17 maps; a product, two sums, two slopes and a product for each of them.
     shared = roofline.work_of("sampling coco-30 2", "native, noise per image", 1.0, "full")
-    noise = 5.5 + 9 + 4 + 5.5 + 2 * (3 + 2)
+    noise = 5.5 + 9 + 4 + 5.5 + 2 * (2 + 2)
     assert shared.multiplies == pytest.approx((noise / 17 + 6) * part("sampling").TASKS["coco-30"].elements())
 
 

@@ -208,17 +208,33 @@ def test_gradients_where_one_cell_has_nearly_all_weight(basis: Gaussian | None, 
     assert_same(got, expected(logits, support, target, **options))
 
 
-@pytest.mark.parametrize("basis", [Uniform(), Gaussian(sigma=0.7)])
+@pytest.mark.parametrize(
+    ("basis", "formula"),
+    [(Uniform(), "released"), (Gaussian(sigma=0.7), "released"), (Uniform(), "paper"), (Triangular(), "paper")],
+)
 @pytest.mark.parametrize("shape", [(61,), (5, 7, 11)])
 @pytest.mark.parametrize("instruction_set", PRESENT)
-def test_one_possible_cell_has_no_gradient(basis: Basis, shape: tuple[int, ...], instruction_set: str) -> None:
+def test_one_possible_cell_has_no_gradient(
+    basis: Basis, formula: str, shape: tuple[int, ...], instruction_set: str
+) -> None:
     # Not one of a rounding error either, which would be all that there is of it.
     support = Grid(shape, offset=1000.25)
     logits = torch.full((*BATCH, support.num_cells), -torch.inf)
     logits[..., support.num_cells // 3] = 1.0
-    options: dict[str, Any] = {"basis": basis, "formula": "released", "temperature": 0.1}
+    options: dict[str, Any] = {"basis": basis, "formula": formula, "temperature": 0.1}
     got = native(logits, support, targets(support, BATCH), instruction_set=instruction_set, **options)
     assert not bool(results(got)[1].any())
+
+
+@pytest.mark.parametrize("length", [16384, 16385])
+@pytest.mark.parametrize("basis", [Uniform(), Triangular()])
+@pytest.mark.parametrize("instruction_set", PRESENT)
+def test_axes_as_long_as_bytes_are_exact_and_longer_ones(basis: Basis, length: int, instruction_set: str) -> None:
+    support = Grid((length, 1), stride=(0.5, 2), offset=(1000.25, -3))
+    logits, target = inputs(support, (2,))
+    options: dict[str, Any] = {"basis": basis, "temperature": 1.0}
+    got = native(logits, support, target, instruction_set=instruction_set, **options)
+    assert_same(got, expected(logits, support, target, **options))
 
 
 def test_long_rows_keep_their_digits() -> None:

@@ -114,9 +114,9 @@ def _alternating(word: Tensor) -> Tensor:
 
 
 def _bounded(word: Tensor, rest: Tensor, is_triangular: bool) -> Tensor:
-    """Uniforms of the lower 16 bits, two bytes A and B, and of the halves of a word of the sample's rest.
+    """What the basis makes offsets of, from the lower 16 bits, two bytes A and B, and u and v, the halves of the sample's word.
 
-    Of the basis's two uniforms (A + u) / 256 and (B + v) / 256 the first, or that of which the triangular basis makes their difference.
+    (A + u) / 256, or the distribution function of the triangular basis at (A + u) / 256 − (B + v) / 256.
     """
     a = (word >> 8 & 255) * 65536 + (rest >> 16)
     if not is_triangular:

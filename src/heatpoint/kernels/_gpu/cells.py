@@ -69,11 +69,10 @@ def _shares_and_moments(place, offset, before, after, length, stride, unit, BASI
 @triton.jit
 def _with_rests(offsets, rests, BASIS: tl.constexpr):
     """Offsets along every axis and what those of a bounded basis lack."""
-    found = ()
-    for axis in tl.static_range(len(offsets)):
-        if BASIS == GAUSSIAN:
-            found = found + (offsets[axis],)
-        else:
+    found = offsets
+    if BASIS != GAUSSIAN:
+        found = ()
+        for axis in tl.static_range(len(offsets)):
             found = found + (offsets[axis] + rests[axis],)
     return found
 
@@ -150,8 +149,8 @@ def shares_and_moments(
 ):
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
-    words and line_words are the sample's, of cells and positions, and rests of both. lines (programs, D, 2, LINE) is room for the released formula;
-    for the paper's, LINE is 0. axes are lengths, strides and units.
+    words and line_words are the sample's, of cells and positions, and rests of both. lines (programs, D, 2, LINE) is room for the
+    released formula; for the paper's, LINE is 0. axes are lengths, strides and units.
     """
     lengths, strides, units = axes
     shares, moments = (), ()

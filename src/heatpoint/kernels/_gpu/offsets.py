@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from heatpoint.kernels._gpu.noise import ROUNDS
-from heatpoint.kernels._gpu.numbers import GAUSSIAN, TRIANGULAR, UNIFORM, exponential, joined
+from heatpoint.kernels._gpu.numbers import GAUSSIAN, NONE, UNIFORM, exponential, joined
 
 
 @triton.jit
@@ -51,16 +51,16 @@ def _left_over(even, odd):
 
 @triton.jit
 def _displaced(word, BASIS: tl.constexpr):
-    """A uniform or triangular offset from the upper 16 bits of a word, two bytes A and B, less its rest: in 256ths A − 128 or A − B."""
+    """A uniform or triangular offset less its rest: A − 128 or A − B 256ths of a cell, A and B the upper two bytes of a word."""
     upper, lower = (word >> 24).to(tl.int32), (word >> 16 & 255).to(tl.int32)
     return (upper - (128 if BASIS == UNIFORM else lower)).to(tl.float32) * 0.00390625
 
 
 @triton.jit
 def rests_of(seed, sample, index, D: tl.constexpr, BASIS: tl.constexpr):
-    """What all offsets of a sample have along each axis: (u + 1/2) 2⁻²⁴ or (u − v) 2⁻²⁴, u and v the halves of a word of stream 3."""
+    """What a sample's offsets share along an axis: (u + 1/2) 2⁻²⁴ or (u − v) 2⁻²⁴, u and v the halves of a word of stream 3."""
     rests = ()
-    if BASIS == UNIFORM or BASIS == TRIANGULAR:
+    if BASIS != NONE and BASIS != GAUSSIAN:
         words = tl.philox(seed, sample, 0, index, 3, ROUNDS)
         for axis in tl.static_range(D):
             u, v = (words[axis] >> 16).to(tl.int32), (words[axis] & 65535).to(tl.int32)

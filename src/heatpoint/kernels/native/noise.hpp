@@ -1,6 +1,6 @@
 // Random words of a map's samples, as one of two streams: each word on its own, or a lattice over the samples.
 //
-// Stream 0 makes the Gumbel draws, the following the basis's offsets.
+// Stream 0 makes the Gumbel draws, 1 and 2 the basis's offsets. Stream 3, of what the offsets of a sample share, is always the former.
 
 // Random words of 4 W cells, of at most two streams.
 struct Words {

@@ -158,32 +158,45 @@ static float gradient_scale(const hp_sampling &call) {
     return (float)(call.sample_gradient ? per_logit : per_logit / (double)call.num_samples);
 }
 
-// Writes the gradient of the map, of the sum `gradient`, which may lie in the same place.
-static void write_gradient(const Map &m, const float *gradient) {
-    const hp_sampling &call = *m.call;
-    const float scale = gradient_scale(call);
-    float *out = call.logits_gradient + m.index * call.num_cells;
-    for (int64_t i = 0; i < call.num_cells; ++i) out[i] = scale * gradient[i];
-}
+// Where the gradient of a map goes, W cells after the other. What is too large to stay in the caches until somebody reads it goes
+// past them: they need not fetch first what is written over.
+class Output {
+  public:
+    explicit Output(const Map &m) : n(m.call->num_cells), out(m.call->logits_gradient + m.index * n), scale(gradient_scale(*m.call)) {
+        is_streamed = n >= STREAMED && n % W == 0 && (uintptr_t)out % sizeof(vf) == 0;
+    }
+    ~Output() {
+        if (is_streamed) after_streams();
+    }
+    Output(const Output &) = delete;
 
-// Writes W cells of the map's gradient, or as many as there are.
-static inline HP_INLINE void put_gradient(const hp_sampling &call, float *out, int64_t i, vf x) {
-    if (i + W <= call.num_cells)
-        store_anywhere(out + i, x);
-    else if (i < call.num_cells)
-        std::memcpy(out + i, &x, (call.num_cells - i) * sizeof(float));
-}
+    // Of the W cells from i on, of their sums over the samples.
+    inline HP_INLINE void put(int64_t i, vf sum) const {
+        const vf x = scale * sum;
+        if (i + W > n) {
+            if (i < n) std::memcpy(out + i, &x, (n - i) * sizeof(float));
+        } else if (is_streamed) {
+            stream(out + i, x);
+        } else {
+            store_anywhere(out + i, x);
+        }
+    }
+
+  private:
+    static constexpr int64_t STREAMED = 1 << 15;
+    int64_t n;
+    float *out, scale;
+    bool is_streamed;
+};
 
 // Writes the gradient of the map, of the sum so far and what the last sample adds to it.
 template <int D>
 static void write_last_gradient(const Map &m, const Before &last) {
-    const hp_sampling &call = *m.call;
-    const float scale = gradient_scale(call);
-    float *out = call.logits_gradient + m.index * call.num_cells;
-    const int own = (int)((call.num_samples - 1) % 2);
-    const auto put = [&](int64_t i, vf sum) HP_INLINE { put_gradient(call, out, i, scale * sum); };
+    const Output output(m);
+    const int own = (int)((m.call->num_samples - 1) % 2);
+    const auto put = [&](int64_t i, vf sum) HP_INLINE { output.put(i, sum); };
     if (!m.task->is_in_bytes) return add_gradients<D, 1, true>(m, own, 0, &last.slope, put);
-    if (call.basis == HP_BASIS_UNIFORM) return add_by_bytes<HP_BASIS_UNIFORM, D>(m, last, own, put);
+    if (m.call->basis == HP_BASIS_UNIFORM) return add_by_bytes<HP_BASIS_UNIFORM, D>(m, last, own, put);
     add_by_bytes<HP_BASIS_TRIANGULAR, D>(m, last, own, put);
 }
 
@@ -276,7 +289,9 @@ static void run_map(Map &m) {
     else
         run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);
-    if (plan.needs_gradient && !plan.is_displaced) write_gradient(m, m.row(ROW_GRADIENT));
+    if (!plan.needs_gradient || plan.is_displaced) return;
+    const Output output(m);
+    for (int64_t i = 0; i < m.task->row; i += W) output.put(i, load(m.row(ROW_GRADIENT) + i));
 }
 
 template <class STREAM>

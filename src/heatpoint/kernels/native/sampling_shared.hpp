@@ -238,10 +238,13 @@ static void run_unit(Unit &u) {
         }
         u.totals[k].write(m);
         if (!plan.needs_gradient) continue;
-        if (plan.by_axes)
-            write_gradient(m, u.gradient(k));
-        else
+        if (plan.by_axes) {
+            const float scale = gradient_scale(call);
+            float *gradient = u.gradient(k);
+            for (int64_t i = 0; i < call.num_cells; ++i) gradient[i] *= scale;
+        } else {
             finish_gradient(u, k);
+        }
     }
 }
 

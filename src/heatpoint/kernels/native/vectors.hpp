@@ -64,6 +64,25 @@ static inline vf load_anywhere(const float *p) {
 
 static inline void store_anywhere(float *p, vf x) { std::memcpy(p, &x, sizeof x); }
 
+// Past the caches, to where a whole vector is aligned; `after_streams` before another thread may read it.
+static inline void stream(float *p, vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    _mm512_stream_ps(p, (__m512)x);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    _mm256_stream_ps(p, (__m256)x);
+#elif defined(__SSE2__) && HP_WIDTH == 4
+    _mm_stream_ps(p, (__m128)x);
+#else
+    store(p, x);
+#endif
+}
+
+static inline void after_streams() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 static inline vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
 
 // The greater and the lesser of a number and 0.
