@@ -289,7 +289,7 @@ static void run_map(Map &m) {
     else
         run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);
-    if (!plan.needs_gradient || plan.is_displaced) return;
+    if (!plan.needs_gradient || plan.is_displaced) return;  // which has written its own
     const Output output(m);
     for (int64_t i = 0; i < m.task->row; i += W) output.put(i, load(m.row(ROW_GRADIENT) + i));
 }
