@@ -70,6 +70,10 @@ def offsets(
         offset = (upper.astype(np.float64) - ((word & byte) * sixteen + rest[..., None] % sixteen)) * 2.0**-24
         return np.where(offset < 0, (1 + offset) ** 2 / 2, 1 - (1 - offset) ** 2 / 2)
 
+    def signed(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+        share = (2 * (word % np.uint64(2**15)).astype(np.float64) + 1) * 2.0**-16
+        return np.where(word & np.uint64(2**15), share, 2 - share) / 2
+
     def split(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
         # Blocks 2 b and 2 b + 1 have the upper and the lower halves of the words of block b.
         parts = word.reshape(num_samples, num_maps, blocks, 64)
@@ -83,6 +87,8 @@ def offsets(
     if not isinstance(basis, Gaussian):
         high, low = first >> np.uint64(16), first
         halves = ([split(first)], [high, low], [high, low, split(second)])[ndim - 1]
+        if order:
+            return [signed(half)[..., :num] for half in halves]
         sample, index = np.arange(num_samples, dtype=np.uint64)[:, None], np.arange(num_maps, dtype=np.uint64)
         rests = philox((sample, np.uint64(0), index, np.uint64(3)), seed, rounds=7)
         return [bounded(half, rest)[..., :num] for half, rest in zip(halves, rests, strict=False)]

@@ -179,8 +179,8 @@ def assert_well_compiled(compiled: list[Any], call: Call) -> None:
         _, _, loop = made.asm["ttgir"].partition("scf.for")
         assert loop
         assert not re.search(r"convert_layout .* -> tensor<\d+x2", loop.partition("scf.yield")[0])
-        # Philox's products are made for each sample, but those of a lattice before all of them: a sample has but its rests' own.
-        assert bool(re.search(r"mulhi.*: tensor<", loop)) == (call.order == 0)
+        # Philox's products are made for each sample, but those of a lattice before all of them.
+        assert ("mulhi" in loop) == (call.order == 0)
         if call.line:
             assert_lines_are_seen_by_all(made.asm["ttgir"])
 

@@ -71,7 +71,7 @@ def draws(support: Support, num_maps: int, numbers: Tensor, law: Law) -> tuple[l
 
 
 def _raw_offsets(cells: int, ndim: int, num_maps: int, numbers: Tensor, law: Law) -> list[Tensor]:
-    """Uniforms, or standard normals for a Gaussian, per axis: native/sampling_offsets.hpp says of which words and rests."""
+    """Uniforms, or standard normals for a Gaussian, per axis: native/sampling_offsets.hpp says of which words."""
     blocks = -(-cells // 64)
     first, second = (
         _words(64 * blocks, num_maps, numbers, law, stream=stream).unflatten(-1, (blocks, 4, 16)) for stream in (1, 2)
@@ -80,13 +80,7 @@ def _raw_offsets(cells: int, ndim: int, num_maps: int, numbers: Tensor, law: Law
         found = _normals(first, second, ndim)
     else:
         halves = [_alternating(first)] if ndim == 1 else [first >> 16, first, _alternating(second)][:ndim]
-        maps = torch.arange(num_maps, device=numbers.device)
-        rests = _philox(numbers.view(-1, 1), torch.zeros_like(numbers[:1]), maps, 3, law.seed)
-        is_triangular = isinstance(law.basis, Triangular)
-        found = [
-            _bounded(half, rest[..., None, None, None], is_triangular)
-            for half, rest in zip(halves, rests, strict=False)
-        ]
+        found = [_signed(half) for half in halves] if law.order else _by_bytes(halves, numbers, law)
     return [axis.flatten(-3)[..., :cells] for axis in found]
 
 
@@ -113,18 +107,29 @@ def _alternating(word: Tensor) -> Tensor:
     return torch.stack([word >> 16, word], dim=-3).flatten(-4, -3)[..., : word.shape[-3], :, :]
 
 
-def _bounded(word: Tensor, rest: Tensor, is_triangular: bool) -> Tensor:
-    """What the basis makes offsets of, from the lower 16 bits, two bytes A and B, and u and v, the halves of the sample's word.
+def _by_bytes(halves: list[Tensor], numbers: Tensor, law: Law) -> list[Tensor]:
+    """What the basis makes offsets of, from lower 16 bits, two bytes A and B, and u and v, the halves of a word of the sample's.
 
     (A + u) / 256, or the distribution function of the triangular basis at (A + u) / 256 − (B + v) / 256.
     """
-    a = (word >> 8 & 255) * 65536 + (rest >> 16)
-    if not is_triangular:
-        return (2 * a + 1).float() * 2.0**-25
-    difference = a - (word & 255) * 65536 - (rest & 65535)
-    tail = (2**24 - difference.abs()).float() * 2.0**-24
-    smaller = tail.square() / 2
-    return torch.where(difference < 0, smaller, 1 - smaller)
+    maps = torch.arange(halves[0].shape[1], device=numbers.device)
+    shared = _philox(numbers.view(-1, 1), torch.zeros_like(numbers[:1]), maps, 3, law.seed)
+    found = []
+    for half, word in zip(halves, (word[..., None, None, None] for word in shared), strict=False):
+        a = (half >> 8 & 255) * 65536 + (word >> 16)
+        if not isinstance(law.basis, Triangular):
+            found.append((2 * a + 1).float() * 2.0**-25)
+            continue
+        difference = a - (half & 255) * 65536 - (word & 65535)
+        smaller = ((2**24 - difference.abs()).float() * 2.0**-24).square() / 2
+        found.append(torch.where(difference < 0, smaller, 1 - smaller))
+    return found
+
+
+def _signed(word: Tensor) -> Tensor:
+    """The lower 16 bits, a sign and a share of a half, as a uniform: an odd multiple of 2⁻¹⁷."""
+    share = ((word & 0x7FFF) * 2 + 1).float() * 2.0**-17
+    return torch.where((word & 0x8000) > 0, share, 1 - share)
 
 
 def _half(word: Tensor) -> Tensor:

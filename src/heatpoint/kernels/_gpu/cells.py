@@ -67,10 +67,10 @@ def _shares_and_moments(place, offset, before, after, length, stride, unit, BASI
 
 
 @triton.jit
-def _with_rests(offsets, rests, BASIS: tl.constexpr):
-    """Offsets along every axis and what those of a bounded basis lack."""
+def _with_rests(offsets, rests):
+    """Offsets along every axis and what they lack, if they lack anything."""
     found = offsets
-    if BASIS != GAUSSIAN:
+    if len(rests) > 0:
         found = ()
         for axis in tl.static_range(len(offsets)):
             found = found + (offsets[axis] + rests[axis],)
@@ -80,13 +80,14 @@ def _with_rests(offsets, rests, BASIS: tl.constexpr):
 @triton.jit
 def _line_offsets(words, place, rests, D: tl.constexpr, BASIS: tl.constexpr):
     """Offsets of positions along every axis; those of their neighbours, if the basis is triangular."""
-    offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS)
-    offsets = _with_rests(offsets, rests, BASIS)
+    IS_LATTICE: tl.constexpr = len(rests) == 0
+    offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS, IS_LATTICE)
+    offsets = _with_rests(offsets, rests)
     before, after = offsets, offsets
     if BASIS == TRIANGULAR:
         NUM: tl.constexpr = 2 if D == 3 else 1
-        before = _with_rests(bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS), rests, BASIS)
-        after = _with_rests(bounded_at(words, place + 1, 2 * NUM, D, BASIS), rests, BASIS)
+        before = _with_rests(bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS, IS_LATTICE), rests)
+        after = _with_rests(bounded_at(words, place + 1, 2 * NUM, D, BASIS, IS_LATTICE), rests)
     return offsets, before, after
 
 
@@ -149,8 +150,8 @@ def shares_and_moments(
 ):
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
-    words and line_words are the sample's, of cells and positions, and rests of both. lines (programs, D, 2, LINE) is room for the
-    released formula; for the paper's, LINE is 0. axes are lengths, strides and units.
+    words and line_words are the sample's, of cells and positions, and rests of both, none of a lattice. lines
+    (programs, D, 2, LINE) is room for the released formula; for the paper's, LINE is 0. axes are lengths, strides and units.
     """
     lengths, strides, units = axes
     shares, moments = (), ()
@@ -165,7 +166,7 @@ def shares_and_moments(
     elif BASIS == NONE:
         moments = centers
     else:
-        offsets = _with_rests(cell_offsets(words, quad, D, BASIS), rests, BASIS)
+        offsets = _with_rests(cell_offsets(words, quad, D, BASIS, len(rests) == 0), rests)
         for axis in tl.static_range(D):
             moments = moments + (centers[axis] + units[axis] * offsets[axis],)
     return shares, moments

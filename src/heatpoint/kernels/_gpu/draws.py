@@ -70,7 +70,7 @@ def sample_of(
 ):
     """One sample's words of the cells' weights, and the `shares_and_moments` of the cells."""
     words, line_words = noise_of(common[1], seed, quad, sample, index, lattice, D, BASIS, LINE)
-    rests = rests_of(seed, sample, index, D, BASIS)
+    rests = rests_of(seed, sample, index, D, BASIS, lattice is not None)
     shares, moments = shares_and_moments(
         common[0], lines, program, quad, num_cells, words, line_words, rests, axes, D, BASIS, LINE, WEIGHS
     )

@@ -1,6 +1,6 @@
 // Random words of a map's samples, as one of two streams: each word on its own, or a lattice over the samples.
 //
-// Stream 0 makes the Gumbel draws, 1 and 2 the basis's offsets. Stream 3, of what the offsets of a sample share, is always the former.
+// Stream 0 makes the Gumbel draws, 1 and 2 the basis's offsets, 3 what those of a sample share.
 
 // Random words of 4 W cells, of at most two streams.
 struct Words {
@@ -42,6 +42,7 @@ static inline int64_t first_cell(int64_t quad) { return quad / 16 * BLOCK + quad
 
 // Every word is Philox's of (quad of cells, sample, map or group of maps, stream).
 struct Independent {
+    static constexpr bool IS_LATTICE = false;
     Philox philox;
 
     Independent(const Map &m, uint32_t sample, uint32_t stream)
@@ -58,6 +59,7 @@ struct Independent {
 // j from 1 to P − 1 by Philox's word of sample 1. So the words of P samples are equally far apart, those of fewer nearly so, and
 // cells are independent of each other.
 struct Lattice {
+    static constexpr bool IS_LATTICE = true;
     const float *base, *step;
     uint32_t sample;
 

@@ -43,10 +43,10 @@ bool is_sound(const hp_sampling &c) {
     return cells == c.num_cells && (c.formula == HP_FORMULA_PAPER || c.formula == HP_FORMULA_RELEASED);
 }
 
-// Whether sub-samples are kept in bytes: of maps that share no noise, with an offset in every cell that is made of them.
+// Whether sub-samples are kept in bytes: of maps that share no noise, where every cell has an offset that is made of bytes.
 bool is_in_bytes(const hp_sampling &call, bool is_shared) {
     const bool is_bounded = call.basis == HP_BASIS_UNIFORM || call.basis == HP_BASIS_TRIANGULAR;
-    return is_bounded && call.formula == HP_FORMULA_PAPER && !is_shared && longest_axis(call) <= LONGEST_IN_BYTES;
+    return is_bounded && !call.modulus && call.formula == HP_FORMULA_PAPER && !is_shared && longest_axis(call) <= LONGEST_IN_BYTES;
 }
 
 void fill_grid(const hp_sampling &call, const Task &task, float *const rows[3], double middle[3]) {

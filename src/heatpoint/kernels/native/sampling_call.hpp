@@ -73,8 +73,8 @@ void fill_centers(const float *points, int64_t n, int D, int64_t row, float *x, 
 
 struct Task {
     hp_sampling *call;
-    // Of the cells, one padded row per axis: coordinates less `middle`, null where clouds differ. Or, in bytes, 256ths of a cell less
-    // the middle, what the basis adds to a cell's bytes, and MAGIC.
+    // Of the cells, one padded row per axis: coordinates less `middle`, null where clouds differ. Or, in bytes, how many 256ths of a
+    // cell lie between them and the middle, plus what the basis adds to a cell's bytes, plus MAGIC.
     const float *centers;
     bool is_in_bytes;
     double middle[3];

@@ -90,9 +90,9 @@ static void prepare_noise(const Map &m, const Plan &plan, Words &ahead) {
 template <int BASIS, int D, class STREAM>
 static void displace_after(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
                            Moments &moments) {
-    if (BASIS != HP_BASIS_GAUSSIAN && m.task->is_in_bytes) {
-        if (before) return displace_by_bytes<BASIS, D, STREAM, true>(m, sample, weights, before, moments);
-        return displace_by_bytes<BASIS, D, STREAM, false>(m, sample, weights, before, moments);
+    if (BASIS != HP_BASIS_GAUSSIAN && !STREAM::IS_LATTICE && m.task->is_in_bytes) {
+        if (before) return displace_by_bytes<BASIS, D, true>(m, sample, weights, before, moments);
+        return displace_by_bytes<BASIS, D, false>(m, sample, weights, before, moments);
     }
     if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, moments);
     displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, moments);
@@ -128,7 +128,8 @@ struct Totals {
         for (int a = 0; a < D; ++a) {
             at[a] = moments.position[a] / moments.weight;
             if (is_in_bytes) unit[a] = (double)BYTE * call.strides[a];
-            point[a] = m.middle[a] + unit[a] * at[a] + call.strides[a] * (double)rest[a];
+            point[a] = m.middle[a] + unit[a] * at[a];
+            if (rest[a] != 0) point[a] += call.strides[a] * (double)rest[a];
             if (call.samples) call.samples[place + a] = (float)point[a];
         }
         if (call.target) loss += distance_of(m, point, slope);

@@ -25,42 +25,59 @@ static inline vf centered(vu word) {
     return __builtin_convertvector((vi)word >> 16, vf) * 0x1p-15f + 0x1p-16f;
 }
 
-// Offsets of the uniform and the triangular basis, in cells. With two bytes A and B of the cell's own and two uniforms u and v in
-// (0, 1) of the sample and the axis,
+// Offsets of the uniform and the triangular basis, in cells. With two bytes A and B of the cell's own, and u and v in (0, 1) of the
+// sample and the axis,
 //     (A + u) / 256 − 1/2   and   (A + u) / 256 − (B + v) / 256
-// have the basis's law exactly. All cells of a sample share what u and v make, its rest: it comes into the sample's point once and
-// not into its gradient. Offsets of two cells correlate by 2⁻¹⁶.
+// have the basis's law, on multiples of 2⁻²⁴. All cells of a sample share what u and v make, its rest: it comes into the sample's point
+// once and not into its gradient. Offsets of two cells correlate by 2⁻¹⁶.
+//
+// Two bytes of a lattice's word would go together over the samples. There an offset is the quantile of one number.
 constexpr float BYTE = 0x1p-8f;  // of a cell
 
 // The upper 16 bits of a word as an offset less its rest.
 template <int BASIS>
-static inline HP_INLINE vf displaced(vu word) {
+static inline HP_INLINE vf by_bytes(vu word) {
     return BYTE * __builtin_convertvector(plus_bytes<BASIS == HP_BASIS_TRIANGULAR>(vi{} + level_of(BASIS), word, 16), vf);
+}
+
+// The upper 16 bits of a word as an offset: a sign, and 15 bits k that are the share s = (k + 1/2) 2⁻¹⁵ of the basis's half that lies
+// farther out: ½ (1 − s) for the uniform basis, 1 − √s for the triangular.
+template <int BASIS>
+static inline HP_INLINE vf by_quantile(vu word) {
+    const vu placed = (vu)((vi)word >> 8);  // the sign above, the share below
+    constexpr bool IS_UNIFORM = BASIS == HP_BASIS_UNIFORM;
+    // (1 + s) / 2 and (1 + s) / 4
+    const vf raised = (vf)bits_of(placed, 0x007fff00u, IS_UNIFORM ? 0x3f000080u : 0x3e800080u);
+    const vf size = IS_UNIFORM ? 1.0f - raised : one_less_twice_root(raised - 0.25f);
+    return (vf)bits_of(placed, 0x80000000u, (vu)size);
 }
 
 constexpr std::array<float, 3> NO_REST{};
 
-// The rests of samples that are asked for one after the other, in cells: stream 3, whose quads are samples.
+// The rests of a map's samples, in cells, 0 where there are none: stream 3, whose quads are samples.
 class Rests {
   public:
     explicit Rests(const Map &m) : m(m) {}
 
     // Along every axis.
     std::array<float, 3> of(int64_t sample) {
+        if (sample / W != drawn) draw(sample / W);
         const int64_t s = sample % W;
-        if (s == 0) draw((uint32_t)sample);
         return {kept[0][s], kept[1][s], kept[2][s]};
     }
 
   private:
     const Map &m;
+    int64_t drawn = -1;
     vf kept[3]{};
 
-    void draw(uint32_t sample) {
+    // Of W samples.
+    void draw(int64_t number) {
+        drawn = number;
         const bool is_uniform = m.call->basis == HP_BASIS_UNIFORM;
-        if (!is_uniform && m.call->basis != HP_BASIS_TRIANGULAR) return;
+        if (m.call->modulus || (!is_uniform && m.call->basis != HP_BASIS_TRIANGULAR)) return;
         vu words[4];
-        Philox(m.keys, 0, m.noise, 3).words(sample, words);
+        Philox(m.keys, 0, m.noise, 3).words((uint32_t)(number * W), words);
         for (int a = 0; a < 3; ++a) {
             const vf u = __builtin_convertvector((vi)(words[a] >> 16), vf), v = __builtin_convertvector((vi)(words[a] & 65535u), vf);
             kept[a] = 0x1p-24f * (is_uniform ? u + 0.5f : u - v);
@@ -92,7 +109,7 @@ struct Halves {
     }
 };
 
-// Offsets of a sample, in cells or as standard normals, from streams 1 and 2.
+// Offsets of a sample less their rests, in cells or as standard normals, from streams 1 and 2.
 template <int BASIS, int D, class STREAM>
 struct Offsets {
     static constexpr bool IS_GAUSSIAN = BASIS == HP_BASIS_GAUSSIAN;
@@ -121,14 +138,16 @@ struct Offsets {
 #pragma GCC unroll 2
         for (int k = 0; k < 4; ++k) {
             vf offset[3];
-            offset[0] = displaced<BASIS>(a[k]);
-            if (D > 1) offset[1] = displaced<BASIS>(a[k] << 16);
-            if (D > 2) offset[2] = displaced<BASIS>(b[k]);
+            offset[0] = bounded(a[k]);
+            if (D > 1) offset[1] = bounded(a[k] << 16);
+            if (D > 2) offset[2] = bounded(b[k]);
             use(k, offset);
         }
     }
 
   private:
+    static inline HP_INLINE vf bounded(vu word) { return STREAM::IS_LATTICE ? by_quantile<BASIS>(word) : by_bytes<BASIS>(word); }
+
     // A pair of normals needs a word for the radius, of which 9 bits are left over, and at least 16 bits for the angle.
     static inline HP_INLINE void make_normals(const vu *a, const vu *b, vf offset[4][3]) {
         if (D == 1) {
@@ -207,8 +226,8 @@ struct Bytes {
         for (int a = 0; a < D; ++a) centers[a] = m.centers[a];
     }
 
-    // Of the W cells from i on along an axis, less `from`: both are whole numbers, and so exact. What takes half a word has that of
-    // the even one of two blocks, which begins `back` cells before.
+    // Of the W cells from i on along an axis, less `from`, a whole number as they are (Totals::add), and so exact. What takes half a
+    // word has that of the even one of two blocks, which begins `back` cells before.
     inline HP_INLINE vf position(int axis, int64_t i, int64_t back, float from) const {
         const bool is_alone = D != 2 && axis == D - 1;
         const float *words = (axis == 2 ? second : first) - (is_alone ? back : 0);
@@ -218,8 +237,7 @@ struct Bytes {
     }
 
     // Makes the words of 4 W cells.
-    template <class STREAM>
-    inline HP_INLINE void draw(const STREAM &one, const STREAM &two, uint32_t quad) const {
+    inline HP_INLINE void draw(const Independent &one, const Independent &two, uint32_t quad) const {
         if (D > 1 || !(quad & 16)) draw(one, quad, first, D > 1);
         if (D > 2 && !(quad & 16)) draw(two, quad, second, false);
     }
@@ -230,8 +248,7 @@ struct Bytes {
     }
 
   private:
-    template <class STREAM>
-    static inline HP_INLINE void draw(const STREAM &stream, uint32_t quad, float *into, bool is_whole) {
+    static inline HP_INLINE void draw(const Independent &stream, uint32_t quad, float *into, bool is_whole) {
         vu words[4];
         stream.words(is_whole ? quad : quad / 32 * 16 + quad % 16, words);
         for (int k = 0; k < 4; ++k) store(into + first_cell(quad) + 16 * k, (vf)words[k]);
@@ -251,9 +268,9 @@ static inline HP_INLINE void add_by_bytes(const Map &m, const Before &last, int 
 }
 
 // What `displace` does, of a grid's map alone and by bytes: sums with the sample's weights, and the gradient of the one before.
-template <int BASIS, int D, class STREAM, bool HAS_BEFORE>
+template <int BASIS, int D, bool HAS_BEFORE>
 static HP_APART void displace_by_bytes(const Map &m, uint32_t sample, const float *weights, const Before *before, Moments &moments) {
-    const STREAM one(m, sample, 1), two(m, sample, 2);
+    const Independent one(m, sample, 1), two(m, sample, 2);
     const Bytes<BASIS, D> own(m, (int)(sample % 2)), other(m, (int)(1 - sample % 2));
     float *gradient = m.row(ROW_GRADIENT);
     const float *old_weights = HAS_BEFORE ? before->weights : nullptr;

@@ -163,8 +163,7 @@ static void run_by_cells(Unit &u, const Plan &plan, Words &ahead) {
             if (plan.is_displaced) displace_sample<D, Independent>(m, (uint32_t)(first + s), s, s, nullptr, moments);
         }
         sum_samples<D>(u, plan.is_displaced, number);
-        for (int s = 0; s < number; ++s)
-            finish_sample(u, first + s, u.sums[s], plan.is_displaced ? rests.of(first + s) : NO_REST, u.slopes[s]);
+        for (int s = 0; s < number; ++s) finish_sample(u, first + s, u.sums[s], rests.of(first + s), u.slopes[s]);
         if (plan.needs_gradient) add_samples<D>(u, plan.is_displaced, number);
     }
 }

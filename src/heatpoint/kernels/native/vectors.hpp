@@ -195,6 +195,28 @@ static inline vf square_root(vf x) {
 #endif
 }
 
+// 1 − 2 √x of 0 < x < 1/4.
+static inline vf one_less_twice_root(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    // Newton's step for the root, √x ≈ ½ x y (3 − x y²), twice taken.
+    const vf y = (vf)_mm512_rsqrt14_ps((__m512)x), root = x * y;
+    return 1.0f - root * (3.0f - root * y);
+#else
+    return 1.0f - 2.0f * square_root(x);
+#endif
+}
+
+// The bits of a word that a mask names, beside other bits.
+static inline vu bits_of(vu word, uint32_t mask, vu others) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vu)_mm512_ternarylogic_epi32((__m512i)word, _mm512_set1_epi32((int)mask), (__m512i)others, 0xEA);
+#else
+    return (word & mask) | others;
+#endif
+}
+
+static inline vu bits_of(vu word, uint32_t mask, uint32_t others) { return bits_of(word, mask, vu{} + others); }
+
 // `sum` and what two bytes of a word add, the upper of 16 bits that begin at `shift`, and, if it is a difference, less the lower.
 template <bool IS_DIFFERENCE>
 static inline vi plus_bytes(vi sum, vu word, int shift) {
