@@ -27,7 +27,7 @@ from benchmarks.worker import LONG_ROUNDS, SECTIONS
 Record = dict[str, Any]
 ALLOCATIONS = ("retained", "default")
 RETAINED = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-# So many that a second in which somebody else has the processor is not all of an operation that takes milliseconds.
+# So many that a second in which somebody else has the processor is a small part of those of an operation that takes milliseconds.
 ROUNDS, QUICK_ROUNDS = 31, 3
 UNKNOWN = "--only: no name contains {}. --list shows all names."
 

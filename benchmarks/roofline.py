@@ -5,10 +5,10 @@ Four rates are measured before and after the rounds of an operation: reading (th
 them draws times their number. A kernel cannot be faster than the arithmetic it needs, nor than reading its maps once and writing
 what it returns; a product of matrices needs its random numbers before.
 
-Of the native kernel's arithmetic, multiplications and fused multiply-adds are counted in its source by hand, per number, on the
-path of AVX-512: those are what competes for the units whose rate a product of matrices shows. What else runs there is left out
-(additions, shifts, conversions, exclusive ors, approximate inverses and roots), so that the floor is a floor. A Philox word takes
-as many whole-vector multiplications as a vector of words needs, of which one makes half a vector.
+Of the native kernel's arithmetic, multiplications, of bytes too, and fused multiply-adds are counted in its source by hand, per
+number, on the path of AVX-512: those are what competes for the units whose rate a product of matrices shows. What else runs is
+left out (additions, shifts, conversions, exclusive ors, approximate inverses and roots), so that the floor is a floor. A Philox
+word takes as many whole-vector multiplications as a vector of words needs, of which one makes half a vector.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOGARITHM = 9.0
 # exp2_fraction (5) and base.
 POWER = {2.0: 4.0, 1.0: 3.0, 0.5: 4.0}
 GENERAL_POWER = LOGARITHM + 9.0
-# sampling_offsets.hpp, displaced: plus_bytes and one more, or in Bytes::position plus_bytes twice, for the sample and for the
+# sampling_offsets.hpp, by_bytes: plus_bytes and one more; or Bytes::position: plus_bytes twice, for the sample and for the
 # gradient; normals for two: logarithm, 1, square_root (4), sine_cosine (11), 2, and centered (1).
 TRIANGULAR, NORMAL = 2.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2
 # sampling_offsets.hpp, Offsets::words: words of offsets for a cell, by the number of axes.

@@ -42,7 +42,10 @@ def test_forms_of_milliseconds_have_rounds_enough(
     monkeypatch.setattr(command, "_run", run)
     assert command.main([*options, "--allocations", "retained", "--only", "points-30"]) == 0
     assert [task["rounds"] for task in tasks if "rounds" in task] == [rounds]
-    assert worker._long_rounds(tasks[-1]) == long
+    given: list[int] = []
+    monkeypatch.setattr(part("step_share"), "records", lambda wanted, rounds: given.append(rounds) or [])
+    assert not list(worker.records({**tasks[-1], "section": "step", "only": []}))
+    assert given == [long]
 
 
 def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
@@ -151,7 +154,7 @@ def test_the_floor_is_what_the_machine_needs_for_the_work() -> None:
     both = roofline.work_of("soft_argmax and gradient", "heatpoint", 100.0, "full")
     assert vars(both) == {"multiplies": 0.0, "read": 100.0, "written": 100.0, "words": 0.0}
     assert roofline.work_of("dark", "MMPose, unbiased", 100.0, "full") is None
-    # Philox, logarithm, power; half a word and a row's offset; position, sum, gradient.
+    # Philox, logarithm, power; half a word, an offset's bytes twice; sum, gradient.
     row = roofline.work_of("sampling oct-10 2", "native", 1.0, "full")
     assert row.multiplies == (5.5 + 9 + 4 + 2.75 + 2 + 1 + 2) * part("sampling").TASKS["oct-10"].elements()
     # The released formula's offsets count where an axis is as long as the map.

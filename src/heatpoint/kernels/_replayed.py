@@ -1,7 +1,8 @@
 """The fused kernels' draws made again in torch: where first derivatives do not suffice, the plain formula takes them.
 
 Philox4x32 is that of Salmon, Moraes, Dror, Shaw ("Parallel random numbers: as easy as 1, 2, 3", 2011); which word of which
-counter a cell has, and what becomes of it, stands in native/philox.hpp and native/noise.hpp.
+counter a cell has, and what becomes of it, stands in native/philox.hpp, native/noise.hpp and
+native/sampling_offsets.hpp.
 """
 
 from __future__ import annotations
@@ -108,9 +109,10 @@ def _alternating(word: Tensor) -> Tensor:
 
 
 def _by_bytes(halves: list[Tensor], numbers: Tensor, law: Law) -> list[Tensor]:
-    """What the basis makes offsets of, from lower 16 bits, two bytes A and B, and u and v, the halves of a word of the sample's.
+    """What the basis makes offsets of, from lower 16 bits, two bytes A and B, and u and v in (0, 1), halves of the sample's word.
 
-    (A + u) / 256, or the distribution function of the triangular basis at (A + u) / 256 − (B + v) / 256.
+    (A + u) / 256, or the distribution function of the triangular basis at (A + u) / 256 − (B + v) / 256; near its ends, where
+    |e| → 1, float32 keeps the offset e that is made of it to 2⁻²⁵ / (1 − |e|).
     """
     maps = torch.arange(halves[0].shape[1], device=numbers.device)
     shared = _philox(numbers.view(-1, 1), torch.zeros_like(numbers[:1]), maps, 3, law.seed)

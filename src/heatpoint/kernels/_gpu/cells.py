@@ -80,14 +80,14 @@ def _with_rests(offsets, rests):
 @triton.jit
 def _line_offsets(words, place, rests, D: tl.constexpr, BASIS: tl.constexpr):
     """Offsets of positions along every axis; those of their neighbours, if the basis is triangular."""
-    IS_LATTICE: tl.constexpr = len(rests) == 0
-    offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS, IS_LATTICE)
+    IS_WHOLE: tl.constexpr = len(rests) == 0
+    offsets = gaussian_at(words, place, D) if BASIS == GAUSSIAN else bounded_at(words, place, 0, D, BASIS, IS_WHOLE)
     offsets = _with_rests(offsets, rests)
     before, after = offsets, offsets
     if BASIS == TRIANGULAR:
         NUM: tl.constexpr = 2 if D == 3 else 1
-        before = _with_rests(bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS, IS_LATTICE), rests)
-        after = _with_rests(bounded_at(words, place + 1, 2 * NUM, D, BASIS, IS_LATTICE), rests)
+        before = _with_rests(bounded_at(words, tl.maximum(place - 1, 0), NUM, D, BASIS, IS_WHOLE), rests)
+        after = _with_rests(bounded_at(words, place + 1, 2 * NUM, D, BASIS, IS_WHOLE), rests)
     return offsets, before, after
 
 
@@ -150,7 +150,7 @@ def shares_and_moments(
 ):
     """Per axis, what the weight of a cell counts, if WEIGHS, and that times where the cell's sub-sample lies.
 
-    words and line_words are the sample's, of cells and positions, and rests of both, none of a lattice. lines
+    words and line_words are the sample's, of cells and positions, and rests of both, where they have any. lines
     (programs, D, 2, LINE) is room for the released formula; for the paper's, LINE is 0. axes are lengths, strides and units.
     """
     lengths, strides, units = axes

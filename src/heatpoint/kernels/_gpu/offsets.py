@@ -50,13 +50,13 @@ def _left_over(even, odd):
 
 
 @triton.jit
-def _displaced(word, BASIS: tl.constexpr, IS_LATTICE: tl.constexpr):
+def _displaced(word, BASIS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """A uniform or triangular offset less its rest: A − 128 or A − B 256ths of a cell, A and B the upper two bytes of a word.
 
-    Of a lattice the whole offset, from the upper 16 bits: a sign, and 15 bits k that are the share s = (k + 1/2) 2⁻¹⁵ of the
-    basis's half that lies farther out: (1 − s) / 2, or 1 − √s.
+    If it IS_WHOLE, as of a lattice, the offset itself, from the upper 16 bits: a sign, and 15 bits k that are the share
+    s = (k + 1/2) 2⁻¹⁵ of the basis's half that lies farther out: (1 − s) / 2, or 1 − √s.
     """
-    if IS_LATTICE:
+    if IS_WHOLE:
         one_and_share = (((word >> 8) & 0x007FFF00) | 0x3F800080).to(tl.float32, bitcast=True)
         size = 1.0 - 0.5 * one_and_share if BASIS == UNIFORM else 1.0 - tl.sqrt(one_and_share - 1.0)
         found = (size.to(tl.uint32, bitcast=True) | (word & 0x80000000)).to(tl.float32, bitcast=True)
@@ -80,30 +80,30 @@ def rests_of(seed, sample, index, D: tl.constexpr, BASIS: tl.constexpr, IS_LATTI
 
 
 @triton.jit
-def _displaced_cells(a, b, c, d, BASIS: tl.constexpr, IS_LATTICE: tl.constexpr):
+def _displaced_cells(a, b, c, d, BASIS: tl.constexpr, IS_WHOLE: tl.constexpr):
     return joined(
-        _displaced(a, BASIS, IS_LATTICE),
-        _displaced(b, BASIS, IS_LATTICE),
-        _displaced(c, BASIS, IS_LATTICE),
-        _displaced(d, BASIS, IS_LATTICE),
+        _displaced(a, BASIS, IS_WHOLE),
+        _displaced(b, BASIS, IS_WHOLE),
+        _displaced(c, BASIS, IS_WHOLE),
+        _displaced(d, BASIS, IS_WHOLE),
     )
 
 
 @triton.jit
-def _bounded(words, quad, D: tl.constexpr, BASIS: tl.constexpr, IS_LATTICE: tl.constexpr):
+def _bounded(words, quad, D: tl.constexpr, BASIS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """Uniform or triangular offsets less their rests: x has the upper half of a word, y the lower; what is alone alternates."""
     half = (quad & 16).to(tl.uint32)
     a, b, c, d = words[4], words[5], words[6], words[7]
     if D == 1:
-        offsets = (_displaced_cells(a << half, b << half, c << half, d << half, BASIS, IS_LATTICE),)
+        offsets = (_displaced_cells(a << half, b << half, c << half, d << half, BASIS, IS_WHOLE),)
     else:
         offsets = (
-            _displaced_cells(a, b, c, d, BASIS, IS_LATTICE),
-            _displaced_cells(a << 16, b << 16, c << 16, d << 16, BASIS, IS_LATTICE),
+            _displaced_cells(a, b, c, d, BASIS, IS_WHOLE),
+            _displaced_cells(a << 16, b << 16, c << 16, d << 16, BASIS, IS_WHOLE),
         )
     if D == 3:
         a, b, c, d = words[8], words[9], words[10], words[11]
-        offsets = offsets + (_displaced_cells(a << half, b << half, c << half, d << half, BASIS, IS_LATTICE),)
+        offsets = offsets + (_displaced_cells(a << half, b << half, c << half, d << half, BASIS, IS_WHOLE),)
     return offsets
 
 
@@ -132,24 +132,24 @@ def _gaussian(words, D: tl.constexpr):
 
 
 @triton.jit
-def cell_offsets(words, quad, D: tl.constexpr, BASIS: tl.constexpr, IS_LATTICE: tl.constexpr):
+def cell_offsets(words, quad, D: tl.constexpr, BASIS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """Offsets of the cells of the quads along each axis, less their rests, from words of streams 0, 1 and 2.
 
     Joined at the end, because a longer way from the join to the sums would keep the compiler from giving both one layout.
     """
-    return _gaussian(words, D) if BASIS == GAUSSIAN else _bounded(words, quad, D, BASIS, IS_LATTICE)
+    return _gaussian(words, D) if BASIS == GAUSSIAN else _bounded(words, quad, D, BASIS, IS_WHOLE)
 
 
 @triton.jit
-def bounded_at(words, place, FIRST: tl.constexpr, D: tl.constexpr, BASIS: tl.constexpr, IS_LATTICE: tl.constexpr):
+def bounded_at(words, place, FIRST: tl.constexpr, D: tl.constexpr, BASIS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """Uniform or triangular offsets of positions less their rests, one of each axis, from their words, which begin at FIRST."""
     half = (place >> 2 & 16).to(tl.uint32)
     if D == 1:
-        offsets = (_displaced(words[FIRST] << half, BASIS, IS_LATTICE),)
+        offsets = (_displaced(words[FIRST] << half, BASIS, IS_WHOLE),)
     else:
-        offsets = (_displaced(words[FIRST], BASIS, IS_LATTICE), _displaced(words[FIRST] << 16, BASIS, IS_LATTICE))
+        offsets = (_displaced(words[FIRST], BASIS, IS_WHOLE), _displaced(words[FIRST] << 16, BASIS, IS_WHOLE))
     if D == 3:
-        offsets = offsets + (_displaced(words[FIRST + 1] << half, BASIS, IS_LATTICE),)
+        offsets = offsets + (_displaced(words[FIRST + 1] << half, BASIS, IS_WHOLE),)
     return offsets
 
 

@@ -116,7 +116,7 @@ extern "C" int32_t hp_sampling_argmax(hp_sampling *call) {
     task.row = padded(call->num_cells);
     // Below COLD the weights of the noise alone overflow: each map makes the noise anew, with its own weights in the log domain.
     const bool is_shared = call->maps_per_group > 1 && call->temperature >= COLD;
-    task.is_in_bytes = !call->points && is_in_bytes(*call, is_shared);
+    task.is_in_bytes = is_in_bytes(*call, is_shared);
     if (call->points) call->lengths[0] = call->lengths[1] = call->lengths[2] = 1;
     const bool has_one_support = !call->points || !call->cloud_of_map;
     const int64_t stride = Rows::stride(task.row);

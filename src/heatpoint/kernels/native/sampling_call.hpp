@@ -26,7 +26,8 @@ constexpr int64_t WIDEST = 16;      // floats of the longest vectors
 constexpr double COLDEST_ALLOWED = 1e-30;  // COLDEST of _library.py
 constexpr double COLD = 0.25;       // below it powers of E overflow: the weights are made in the log domain
 
-constexpr float MAGIC = 0x1.8p23f;  // to which and from which a float adds and takes whole numbers below 2²²
+// A float with whose bits a whole number below 2²² may be added or subtracted as well as with itself: both give their sum exactly.
+constexpr float MAGIC = 0x1.8p23f;
 constexpr int64_t LONGEST_IN_BYTES = 1 << 14;  // positions of an axis, whose bytes are such numbers
 
 // What is added to the bytes of a cell of a bounded basis.

@@ -90,15 +90,18 @@ static void prepare_noise(const Map &m, const Plan &plan, Words &ahead) {
 template <int BASIS, int D, class STREAM>
 static void displace_after(const Map &m, uint32_t sample, const float *weights, float *const positions[3], const Before *before,
                            Moments &moments) {
-    if (BASIS != HP_BASIS_GAUSSIAN && !STREAM::IS_LATTICE && m.task->is_in_bytes) {
-        if (before) return displace_by_bytes<BASIS, D, true>(m, sample, weights, before, moments);
-        return displace_by_bytes<BASIS, D, false>(m, sample, weights, before, moments);
+    if constexpr (BASIS != HP_BASIS_GAUSSIAN && !STREAM::IS_LATTICE) {
+        if (m.task->is_in_bytes) {
+            if (before) return displace_by_bytes<BASIS, D, true>(m, sample, weights, before, moments);
+            return displace_by_bytes<BASIS, D, false>(m, sample, weights, before, moments);
+        }
     }
     if (before) return displace<BASIS, D, STREAM, true>(m, sample, weights, positions, before, moments);
     displace<BASIS, D, STREAM, false>(m, sample, weights, positions, before, moments);
 }
 
-// Positions into the room `at` of those for positions, for the weights in the room `waiting`.
+// Positions into the room `at` of those for positions, or in bytes words into that of every other sample, for the weights in the
+// room `waiting`.
 template <int D, class STREAM>
 static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, const Before *before,
                             Moments &moments) {
@@ -118,7 +121,8 @@ static void displace_sample(const Map &m, uint32_t sample, int waiting, int at, 
 struct Totals {
     double loss = 0, target_gradient[3] = {0, 0, 0};
 
-    // Adds a sample whose positions lack their rest, writes its point, and finds what it adds to the gradient of a cell.
+    // Adds a sample whose positions lack their rest, writes its point, and finds what it adds to the gradient of a cell. In bytes,
+    // positions are 256ths of a cell, and what is taken off them a whole number, so that their difference is exact.
     void add(const Map &m, int64_t sample, const Weighed &moments, const std::array<float, 3> &rest, Slope &found) {
         const hp_sampling &call = *m.call;
         const int D = call.ndim;
@@ -159,11 +163,12 @@ static float gradient_scale(const hp_sampling &call) {
     return (float)(call.sample_gradient ? per_logit : per_logit / (double)call.num_samples);
 }
 
-// Where the gradient of a map goes, W cells after the other. What is too large to stay in the caches until somebody reads it goes
-// past them: they need not fetch first what is written over.
+// Where the gradient of a map goes, W cells at a time. What is too large to stay in the caches until somebody reads it goes past
+// them: they need not fetch first what is written over.
 class Output {
   public:
-    explicit Output(const Map &m) : n(m.call->num_cells), out(m.call->logits_gradient + m.index * n), scale(gradient_scale(*m.call)) {
+    explicit Output(const Map &m)
+        : n(m.call->num_cells), out(m.call->logits_gradient + m.index * n), scale(gradient_scale(*m.call)) {
         is_streamed = n >= STREAMED && n % W == 0 && (uintptr_t)out % sizeof(vf) == 0;
     }
     ~Output() {
@@ -184,7 +189,7 @@ class Output {
     }
 
   private:
-    static constexpr int64_t STREAMED = 1 << 15;
+    static constexpr int64_t STREAMED = 1 << 15;  // cells of a map; smaller ones are not streamed, however many they are
     int64_t n;
     float *out, scale;
     bool is_streamed;
@@ -202,7 +207,7 @@ static void write_last_gradient(const Map &m, const Before &last) {
 }
 
 // All samples of a map whose cells' sub-samples have positions of their own: each gives its gradient when the next one's positions
-// are made, so that there is room for one sample's only.
+// are made, so that there is room for one sample's positions only, or for the words of two.
 template <int D, class STREAM>
 static void run_displaced(Map &m, const Plan &plan, Words &ahead, Totals &totals) {
     const int64_t number = m.call->num_samples;
@@ -290,7 +295,7 @@ static void run_map(Map &m) {
     else
         run_samples<D, STREAM>(m, plan, ahead, totals);
     totals.write(m);
-    if (!plan.needs_gradient || plan.is_displaced) return;  // which has written its own
+    if (!plan.needs_gradient || plan.is_displaced) return;  // run_displaced has written it
     const Output output(m);
     for (int64_t i = 0; i < m.task->row; i += W) output.put(i, load(m.row(ROW_GRADIENT) + i));
 }

@@ -94,14 +94,14 @@ static bool prepare(const Map &m, float *base) {
         return false;
     }
     // In doubles: of large logits floats would lose the rest that the whole bits leave.
-    const double in_bits = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
+    const double iwholes = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
     const double top = largest, magic = 6755399441055744.0;
     double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
     for (int64_t i = 0; i < row; i += W) {
         const vf x = load_logits(logits, i, n);
         vd bits[2], whole[2];
 #pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) bits[half] = (widened(x, half) - top) * in_bits;
+        for (int half = 0; half < 2; ++half) bits[half] = (widened(x, half) - top) * iwholes;
         if (m.power == LOGARITHMIC) {
             for (int half = 0; half < 2; ++half) *reinterpret_cast<vd *>(log_base + i + half * QUADS) = bits[half];
             continue;
@@ -111,9 +111,9 @@ static bool prepare(const Map &m, float *base) {
             bits[half] = bits[half] < -200.0 ? vd{} - 200.0 : bits[half];
             whole[half] = (bits[half] + magic) - magic;
         }
-        const vf n_bits = narrowed(whole[0], whole[1]), rest = narrowed(bits[0] - whole[0], bits[1] - whole[1]);
-        const vf weight = scaled(exp2_fraction<true>(rest), n_bits);
-        store(base + i, n_bits > -100.0f ? weight : vf{});
+        const vf wholes = narrowed(whole[0], whole[1]), rest = narrowed(bits[0] - whole[0], bits[1] - whole[1]);
+        const vf weight = scaled(exp2_fraction<true>(rest), wholes);
+        store(base + i, wholes > -100.0f ? weight : vf{});
     }
     return true;
 }

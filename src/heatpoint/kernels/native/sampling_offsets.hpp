@@ -28,7 +28,7 @@ static inline vf centered(vu word) {
 // Offsets of the uniform and the triangular basis, in cells. With two bytes A and B of the cell's own, and u and v in (0, 1) of the
 // sample and the axis,
 //     (A + u) / 256 − 1/2   and   (A + u) / 256 − (B + v) / 256
-// have the basis's law, on multiples of 2⁻²⁴. All cells of a sample share what u and v make, its rest: it comes into the sample's point
+// have the basis's law, to 2⁻²⁴. All cells of a sample share what u and v make, its rest: it comes into the sample's point
 // once and not into its gradient. Offsets of two cells correlate by 2⁻¹⁶.
 //
 // Two bytes of a lattice's word would go together over the samples. There an offset is the quantile of one number.
