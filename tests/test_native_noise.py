@@ -13,7 +13,7 @@ from heatpoint.kernels._call import Law, sample
 from heatpoint.kernels._library import library
 from heatpoint.support import Grid
 from native_sampling import BASES, law, recorded
-from oracles_native import philox, uniforms, words
+from oracles_native import offsets, philox, uniforms, words
 
 pytestmark = pytest.mark.skipif(library().handle is None, reason=library().reason)
 
@@ -59,6 +59,22 @@ def test_offsets_follow_the_basis(basis: Basis) -> None:
         fit = stats.kstest(samples[..., axis].double().ravel().numpy(), lambda e: basis.cdf(torch.as_tensor(e)).numpy())
         assert fit.pvalue > 1e-3
     assert np.abs(np.corrcoef(samples.reshape(-1, 3).T)[np.triu_indices(3, 1)]).max() < 3.3 / np.sqrt(200_000)
+
+
+@pytest.mark.parametrize("basis", [Uniform(), Triangular()])
+def test_offsets_of_a_sample_share_what_is_less_than_a_256th_and_lattices_nothing(basis: Basis) -> None:
+    sizes = {"seed": 7, "num_samples": 40, "num_maps": 50}
+    for order in (0, 41):
+        parts = []
+        for raw in offsets(130, basis, 3, **sizes, order=order):
+            in_bytes = 256 * basis.quantile(torch.from_numpy(raw)).numpy()
+            apart = in_bytes - in_bytes[..., :1]
+            assert (np.abs(apart - apart.round()).max() < 1e-6) == (order == 0)
+            parts.append(in_bytes[..., 0].ravel() % 1)
+        if order == 0:
+            # Uniform, so of 256 times less spread than the offsets, and another along each axis.
+            assert all(stats.kstest(part, "uniform").pvalue > 1e-3 for part in parts)
+            assert np.abs(np.corrcoef(parts)[np.triu_indices(3, 1)]).max() < 3.3 / np.sqrt(2000)
 
 
 def test_cold_draws_follow_the_map() -> None:
