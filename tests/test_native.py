@@ -208,6 +208,18 @@ def test_gradients_where_one_cell_has_nearly_all_weight(basis: Gaussian | None, 
     assert_same(got, expected(logits, support, target, **options))
 
 
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 2.0])
+@pytest.mark.parametrize("formula", ["paper", "released"])
+@pytest.mark.parametrize("instruction_set", PRESENT)
+def test_peaked_maps_far_from_zero(temperature: float, formula: str, instruction_set: str) -> None:
+    # Their weights span more than float32 does. Rounded as they come, the logits' exponents would lose all that counts.
+    support = Grid((5, 41))
+    logits, target = random_maps(*BATCH, support.num_cells, seed=7, scale=12.0) + 3000, targets(support, BATCH)
+    options: dict[str, Any] = {"basis": Triangular(), "temperature": temperature, "formula": formula}
+    got = native(logits, support, target, instruction_set=instruction_set, **options)
+    assert_same(got, expected(logits, support, target, **options))
+
+
 @pytest.mark.parametrize(
     ("basis", "formula"),
     [(Uniform(), "released"), (Gaussian(sigma=0.7), "released"), (Uniform(), "paper"), (Triangular(), "paper")],

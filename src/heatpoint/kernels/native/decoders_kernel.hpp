@@ -17,6 +17,8 @@ namespace HP_ISA {
 
 #include "vectors.hpp"
 
+#include "exponent.hpp"
+
 #include "softmax.hpp"
 
 #include "largest.hpp"

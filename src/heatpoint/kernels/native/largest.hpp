@@ -1,4 +1,4 @@
-// The largest cells of a map by the maxima of its blocks; included once per instruction set, after vectors.hpp.
+// The largest cells of a map by the maxima of its blocks; included once per instruction set, after exponent.hpp.
 //
 // Only few cells are looked at by themselves: those of the block that holds the maximum, or those that reach the k-th largest of
 // the maxima of groups, of which at least k cells are not smaller.

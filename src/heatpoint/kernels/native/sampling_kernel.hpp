@@ -28,6 +28,7 @@ namespace HP_ISA {
 namespace {
 
 #include "vectors.hpp"
+#include "exponent.hpp"
 #include "philox.hpp"
 #include "sampling_map.hpp"
 #include "noise.hpp"

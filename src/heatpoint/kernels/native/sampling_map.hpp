@@ -59,33 +59,15 @@ struct Sums {
     }
 };
 
-// The next W of a map's logits, −inf beyond the last.
-static inline HP_INLINE vf load_logits(const float *logits, int64_t i, int64_t n) {
-    if (i + W <= n) return load_anywhere(logits + i);
-    vf x = all(-INFINITY);
-    if (i < n) std::memcpy(&x, logits + i, (n - i) * sizeof(float));
-    return x;
-}
+constexpr double LEAST_BITS = -100;  // of a base weight: another counts as 0
 
-// Base weights p^(1/τ) or p, 1 in the largest cell, into `base`; false if the map has none: result NaN.
+// Base weights p^(1/τ) or p, 1 in the largest cell, into `base`, or their log2 into its room; false if the map has none: result NaN.
 static bool prepare(const Map &m, float *base) {
     hp_sampling &call = *m.call;
     const int64_t n = call.num_cells, row = m.task->row;
     const float *logits = call.logits + m.index * n;
-    vf most = all(-INFINITY);
-    vi is_nan{};
-    for (int64_t i = 0; i < n; i += W) {
-        const vf x = load_logits(logits, i, n);
-        is_nan |= (vi)(x != x);
-        most = x > most ? x : most;
-    }
-    float largest = -INFINITY;
-    bool undefined = false;
-    for (int i = 0; i < W; ++i) {
-        largest = most[i] > largest ? most[i] : largest;
-        undefined |= is_nan[i] != 0;
-    }
-    if (undefined || largest == INFINITY) {
+    const float largest = largest_of(logits, n);
+    if (std::isnan(largest) || largest == INFINITY) {
         m.task->num_undefined.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
@@ -93,27 +75,18 @@ static bool prepare(const Map &m, float *base) {
         m.task->num_forbidden.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
-    // In doubles: of large logits floats would lose the rest that the whole bits leave.
-    const double iwholes = 1.4426950408889634 * (call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0);
-    const double top = largest, magic = 6755399441055744.0;
-    double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
-    for (int64_t i = 0; i < row; i += W) {
-        const vf x = load_logits(logits, i, n);
-        vd bits[2], whole[2];
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) bits[half] = (widened(x, half) - top) * iwholes;
-        if (m.power == LOGARITHMIC) {
-            for (int half = 0; half < 2; ++half) *reinterpret_cast<vd *>(log_base + i + half * QUADS) = bits[half];
-            continue;
+    const double factor = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
+    if (m.power == LOGARITHMIC) {
+        // In doubles: a float's rounding would be multiplied by 1/τ.
+        double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
+        for (int64_t i = 0; i < row; i += W) {
+            const vf x = read_some(logits + i, n - i);
+            for (int half = 0; half < 2; ++half)
+                *reinterpret_cast<vd *>(log_base + i + half * QUADS) = (widened(x, half) - (double)largest) * (factor * LOG2_E);
         }
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) {
-            bits[half] = bits[half] < -200.0 ? vd{} - 200.0 : bits[half];
-            whole[half] = (bits[half] + magic) - magic;
-        }
-        const vf wholes = narrowed(whole[0], whole[1]), rest = narrowed(bits[0] - whole[0], bits[1] - whole[1]);
-        const vf weight = scaled(exp2_fraction<true>(rest), wholes);
-        store(base + i, wholes > -100.0f ? weight : vf{});
+        return true;
     }
+    const Exponent exponential = exponent_of(factor, largest, LEAST_BITS);
+    for (int64_t i = 0; i < row; i += W) store(base + i, exponential(read_some(logits + i, n - i)));
     return true;
 }

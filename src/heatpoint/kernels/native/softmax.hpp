@@ -1,70 +1,9 @@
-// Means under the softmax of a map and their gradient; included once per instruction set, after vectors.hpp.
+// Means under the softmax of a map and their gradient; included once per instruction set, after exponent.hpp.
 //
 // Nothing but the largest logit, the sum of the exponentials and the means is kept for the gradient, which makes the
 // exponentials again.
 
 constexpr int MOST_AXES = 3;
-
-struct Exponent {
-    float largest, high, low, least;
-
-    // exp((x − largest) / temperature): the exponent in bits as the sum of a whole number and a rest, whose digits survive. The
-    // factor is split in two for the same reason. Exactly 0 where the result would not be normal, and for −inf.
-    vf operator()(vf x) const {
-        vf d = x - largest;
-        const vi counts = d > least;
-        d = counts ? d : all(least);
-        const vf whole = nearest(d * high);
-        const vf weight = scaled(exp2_fraction<true>(d * low + (d * high - whole)), whole);
-        return (vf)((vi)weight & counts);
-    }
-};
-
-static Exponent exponent_of(double inverse_temperature, float largest) {
-    const double bits = inverse_temperature * 1.4426950408889634;
-    const float high = (float)bits;
-    return {largest, high, (float)(bits - high), (float)(-125.0 / bits)};
-}
-
-// The vector at p, of which only `count` lanes exist; the others are −inf.
-static inline vf read_some(const float *p, int64_t count) {
-    if (count >= W) return load_anywhere(p);
-    float lanes[W];
-    for (int i = 0; i < W; ++i) lanes[i] = i < count ? p[i] : -INFINITY;
-    return load_anywhere(lanes);
-}
-
-static inline vf coordinates(const float *p, int64_t count) {
-    if (count >= W) return load_anywhere(p);
-    float lanes[W] = {};
-    for (int i = 0; i < count; ++i) lanes[i] = p[i];
-    return load_anywhere(lanes);
-}
-
-// The largest of n numbers; NaN if there is one, or if it is infinite.
-static float largest_finite(const float *p, int64_t n) {
-    vf most[4] = {all(-INFINITY), all(-INFINITY), all(-INFINITY), all(-INFINITY)};
-    vi is_nan[2] = {};
-    int64_t i = 0;
-    for (; i + 4 * W <= n; i += 4 * W)
-        for (int u = 0; u < 4; ++u) {
-            const vf x = load_anywhere(p + i + u * W);
-            is_nan[u % 2] |= x != x;
-            most[u] = x > most[u] ? x : most[u];
-        }
-    for (; i < n; i += W) {
-        const vf x = read_some(p + i, n - i);
-        is_nan[0] |= x != x;
-        most[0] = x > most[0] ? x : most[0];
-    }
-    float largest = -INFINITY;
-    bool undefined = false;
-    for (int lane = 0; lane < W; ++lane) {
-        for (int u = 0; u < 4; ++u) largest = most[u][lane] > largest ? most[u][lane] : largest;
-        undefined |= (is_nan[0][lane] | is_nan[1][lane]) != 0;
-    }
-    return undefined || std::isinf(largest) ? NAN : largest;
-}
 
 struct Sums {
     double weight = 0, place[MOST_AXES] = {};
@@ -77,7 +16,7 @@ struct RowSums {
 
     inline void add(vf e, const float *columns, int64_t stride, int64_t count) {
         row += e;
-        for (int a = 0; a < C; ++a) place[a] += e * coordinates(columns + a * stride, count);
+        for (int a = 0; a < C; ++a) place[a] += e * read_some(columns + a * stride, count, 0);
     }
 
     inline void end_row(const float *places, int num_places) {
@@ -99,9 +38,9 @@ template <int C>
 static void mean(const hp_softmax &call, const float *logits, const float *columns, float *stats) {
     // While exponentials are made memory would rest: the same place of the next map is asked for.
     const int64_t length = call.row_length, num_places = call.ndim - C, ahead = length * call.num_rows;
-    const float largest = largest_finite(logits, ahead);
+    const float largest = largest_of(logits, ahead);
     for (int a = 0; a < 2 + call.ndim; ++a) stats[a] = NAN;
-    if (largest != largest) return;
+    if (std::isnan(largest) || std::isinf(largest)) return;
     const Exponent exponential = exponent_of(call.inverse_temperature, largest);
     Sums sums;
     RowSums<C> row;
@@ -167,7 +106,7 @@ static void gradient(const hp_softmax &call, int64_t map, const float *logits, c
         }
         if (i < length) {
             vf value = level;
-            for (int a = 0; a < C; ++a) value += factors[a] * coordinates(columns + a * length + i, length - i);
+            for (int a = 0; a < C; ++a) value += factors[a] * read_some(columns + a * length + i, length - i, 0);
             float lanes[W];
             store_anywhere(lanes, exponential(read_some(x + i, length - i)) * value);
             std::memcpy(to + i, lanes, (size_t)(length - i) * sizeof(float));

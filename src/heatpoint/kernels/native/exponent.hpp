@@ -1,0 +1,59 @@
+// The largest of a row's numbers, and exponentials of their distances to it; included once per instruction set, after vectors.hpp.
+
+constexpr double LOG2_E = 1.4426950408889634;
+
+struct Exponent {
+    float largest, high, low, least;
+
+    // exp((x − largest) / temperature): the exponent in bits as the sum of a whole number and a rest, so that few of its digits are
+    // lost, none where products are not rounded before the difference. The factor is split in two for the same reason. Exactly 0
+    // where x − largest ≤ least, as for −inf.
+    inline vf operator()(vf x) const {
+        vf d = x - largest;
+        const vi counts = d > least;
+        d = counts ? d : all(least);
+        const vf whole = nearest(d * high);
+        const vf weight = scaled(exp2_fraction<true>(d * low + product_less(d, high, whole)), whole);
+        return (vf)((vi)weight & counts);
+    }
+};
+
+// Results of 2^least_bits or less, which must be a normal number, are 0.
+static Exponent exponent_of(double inverse_temperature, float largest, double least_bits = -125) {
+    const double bits = inverse_temperature * LOG2_E;
+    const float high = (float)bits;
+    return {largest, high, (float)(bits - high), (float)(least_bits / bits)};
+}
+
+// The next W numbers of a row, of which `count` are left; `beyond` after the last.
+static inline vf read_some(const float *p, int64_t count, float beyond = -INFINITY) {
+    if (count >= W) return load_anywhere(p);
+    vf x = all(beyond);
+    if (count > 0) std::memcpy(&x, p, count * sizeof(float));
+    return x;
+}
+
+// The largest of n numbers; NaN if there is one.
+static float largest_of(const float *p, int64_t n) {
+    vf most[4] = {all(-INFINITY), all(-INFINITY), all(-INFINITY), all(-INFINITY)};
+    vi is_nan[2] = {};
+    int64_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W)
+        for (int u = 0; u < 4; ++u) {
+            const vf x = load_anywhere(p + i + u * W);
+            is_nan[u % 2] |= x != x;
+            most[u] = x > most[u] ? x : most[u];
+        }
+    for (; i < n; i += W) {
+        const vf x = read_some(p + i, n - i);
+        is_nan[0] |= x != x;
+        most[0] = x > most[0] ? x : most[0];
+    }
+    float largest = -INFINITY;
+    bool undefined = false;
+    for (int lane = 0; lane < W; ++lane) {
+        for (int u = 0; u < 4; ++u) largest = most[u][lane] > largest ? most[u][lane] : largest;
+        undefined |= (is_nan[0][lane] | is_nan[1][lane]) != 0;
+    }
+    return undefined ? NAN : largest;
+}
