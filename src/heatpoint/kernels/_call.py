@@ -23,9 +23,9 @@ class Law:
     """What is drawn, and from which noise.
 
     The noise is Philox4x32-7 (native/philox.hpp) with the key `seed` and the counter (quad of cells, sample, map, stream); stream
-    0 makes the Gumbel draws, 1 and 2 the basis's offsets, 3 what those of a sample share, which
-    stands in the quad's place there (native/sampling_offsets.hpp). Or it is a lattice over the samples (native/noise.hpp). Maps
-    that share their noise have their group's number in place of the map's.
+    0 makes the Gumbel draws, 1 and 2 the basis's offsets, 3 what those of a sample share, which stands in the quad's place there
+    (native/sampling_offsets.hpp). Or it is a lattice over the samples (native/noise.hpp). Maps that share their noise have their
+    group's number in place of the map's.
 
     Args:
         seed: 64 bits: a number, or for the kernels that read it where it is a () int64.
