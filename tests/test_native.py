@@ -208,7 +208,7 @@ def test_gradients_where_one_cell_has_nearly_all_weight(basis: Gaussian | None, 
     assert_same(got, expected(logits, support, target, **options))
 
 
-@pytest.mark.parametrize("temperature", [0.3, 0.7, 2.0])
+@pytest.mark.parametrize("temperature", [0.1, 0.2, 0.3, 0.7, 2.0])
 @pytest.mark.parametrize("formula", ["paper", "released"])
 @pytest.mark.parametrize("instruction_set", PRESENT)
 def test_peaked_maps_far_from_zero(temperature: float, formula: str, instruction_set: str) -> None:

@@ -8,12 +8,17 @@ struct Exponent {
     // exp((x − largest) / temperature): the exponent in bits as the sum of a whole number and a rest, so that few of its digits are
     // lost, none where products are not rounded before the difference. The factor is split in two for the same reason. Exactly 0
     // where x − largest ≤ least, as for −inf.
-    inline vf operator()(vf x) const {
-        vf d = x - largest;
+    inline vf operator()(vf x) const { return at<true>(x - largest); }
+
+    // The same of a distance x − largest. If not fine, the factor keeps its rounding: 2^−b is wrong by about b 2^−25 of itself.
+    template <bool is_fine>
+    inline vf at(vf d) const {
         const vi counts = d > least;
         d = counts ? d : all(least);
         const vf whole = nearest(d * high);
-        const vf weight = scaled(exp2_fraction<true>(d * low + product_less(d, high, whole)), whole);
+        vf rest = product_less(d, high, whole);
+        if (is_fine) rest = d * low + rest;
+        const vf weight = scaled(exp2_fraction<is_fine>(rest), whole);
         return (vf)((vi)weight & counts);
     }
 };

@@ -49,9 +49,7 @@ enum {
     ROW_WEIGHTS,
     ROW_POSITIONS = ROW_WEIGHTS + WAITING,      // of the paper's sub-samples, or in bytes the words of two samples
     ROW_CENTERS = ROW_POSITIONS + 3 * WAITING,  // of the map's own cloud
-    ROW_LOG_BASE = ROW_CENTERS + 3,             // doubles, two rows
-    ROW_SCORES = ROW_LOG_BASE + 2,              // doubles, two rows
-    ROW_LATTICE = ROW_SCORES + 2,               // words: base and step of each of three streams
+    ROW_LATTICE = ROW_CENTERS + 3,              // words: base and step of each of three streams
     ROW_AXES = ROW_LATTICE + 6
 };
 

@@ -13,6 +13,7 @@ struct Map {
     double middle[3];
     Power power;
     float exponent;  // 1/τ
+    Exponent cold;   // below COLD: weights of distances in units of 2^-FIXED_BITS
 
     float *row(int number) const { return room.row(number); }
 };
@@ -61,7 +62,24 @@ struct Sums {
 
 constexpr double LEAST_BITS = -100;  // of a base weight: another counts as 0
 
-// Base weights p^(1/τ) or p, 1 in the largest cell, into `base`, or their log2 into its room; false if the map has none: result NaN.
+// τ log2 of base weights in units of 2^-FIXED_BITS: `factor` LOG2_E (x − largest). Where it is below LEAST_SCORE no noise makes a
+// sample's weight count, at no temperature below COLD: log2 E lies between −24 and 5.
+constexpr double LEAST_SCORE = -60;
+
+static void prepare_scores(const float *logits, int64_t n, int64_t row, float largest, double factor, int32_t *scores) {
+    const double unit = 1 << FIXED_BITS, magic = 0x1.8p52;
+    for (int64_t i = 0; i < row; i += W) {
+        const vf x = read_some(logits + i, n - i);
+        for (int half = 0; half < 2; ++half) {
+            vd score = (widened(x, half) - (double)largest) * (factor * LOG2_E * unit);
+            score = score > LEAST_SCORE * unit ? score : vd{} + LEAST_SCORE * unit;
+            const hi whole = __builtin_convertvector((score + magic) - magic, hi);
+            std::memcpy(scores + i + half * QUADS, &whole, sizeof whole);
+        }
+    }
+}
+
+// Base weights p^(1/τ) or p, 1 in the largest cell, into `base`, or those scores; false if the map has none: result NaN.
 static bool prepare(const Map &m, float *base) {
     hp_sampling &call = *m.call;
     const int64_t n = call.num_cells, row = m.task->row;
@@ -77,13 +95,7 @@ static bool prepare(const Map &m, float *base) {
     }
     const double factor = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
     if (m.power == LOGARITHMIC) {
-        // In doubles: a float's rounding would be multiplied by 1/τ.
-        double *log_base = reinterpret_cast<double *>(m.row(ROW_LOG_BASE));
-        for (int64_t i = 0; i < row; i += W) {
-            const vf x = read_some(logits + i, n - i);
-            for (int half = 0; half < 2; ++half)
-                *reinterpret_cast<vd *>(log_base + i + half * QUADS) = (widened(x, half) - (double)largest) * (factor * LOG2_E);
-        }
+        prepare_scores(logits, n, row, largest, factor * call.temperature, reinterpret_cast<int32_t *>(base));
         return true;
     }
     const Exponent exponential = exponent_of(factor, largest, LEAST_BITS);

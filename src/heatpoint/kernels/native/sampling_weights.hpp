@@ -53,57 +53,41 @@ static HP_APART void weigh(const Map &m, uint32_t sample, float *__restrict weig
     sums.leave(moments);
 }
 
-// The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature. In doubles, because a
-// float's rounding would be multiplied by 1/τ.
+// The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature. Logarithms are whole
+// numbers of a unit, whose differences are exact and only then divided by τ, in floats: the rounding is a part of the difference.
 template <int D, class STREAM>
-static void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights, Words &ahead, Moments &moments) {
+static HP_APART void weigh_cold(const Map &m, uint32_t sample, float *__restrict weights, Words &ahead, Moments &moments) {
     const STREAM stream(m, sample, 0), after(m, sample + 1, 0);
-    const double *log_base = reinterpret_cast<const double *>(m.row(ROW_LOG_BASE));
-    double *__restrict scores = reinterpret_cast<double *>(m.row(ROW_SCORES));
+    const float *base = m.row(ROW_BASE);  // whole numbers, as the scores that lie in `weights` until the largest is known
     const int64_t row = m.task->row;
-    const double exponent = 1 / m.call->temperature;
-    vd most[2] = {vd{} - INFINITY, vd{} - INFINITY};
+    vi most = vi{} + INT32_MIN;
     overlapped(
         row / 4, ahead, [&](uint32_t quad, Words &words) HP_INLINE { stream.words(quad, words.of[0]); },
         [&](Words &words) HP_INLINE { after.words(0, words.of[0]); },
         [&](int64_t quad, const Words &words) HP_INLINE {
+            const int64_t first = first_cell(quad);
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
-                const Logarithm log = log2_parts<true>(exponentials<true>(words.of[0][k]));
-#pragma GCC unroll 2
-                for (int half = 0; half < 2; ++half) {
-                    const int64_t i = first_cell(quad) + 16 * k + half * QUADS;
-                    const vd bits = widened(log.exponent, half) + widened(log.fraction, half);
-                    const vd score = *reinterpret_cast<const vd *>(log_base + i) - exponent * bits;
-                    *reinterpret_cast<vd *>(scores + i) = score;
-                    most[half] = score > most[half] ? score : most[half];
-                }
+                const vi score = (vi)load(base + first + 16 * k) - log2_fixed(exponentials<true>(words.of[0][k]));
+                store(weights + first + 16 * k, (vf)score);
+                most = score > most ? score : most;
             }
         });
-    double largest = -INFINITY;
-    for (int i = 0; i < QUADS; ++i) {
-        largest = most[0][i] > largest ? most[0][i] : largest;
-        largest = most[1][i] > largest ? most[1][i] : largest;
-    }
-    const double magic = 6755399441055744.0;
+    int32_t largest = INT32_MIN;
+    for (int i = 0; i < W; ++i) largest = most[i] > largest ? most[i] : largest;
     Sums<D> sums;
     for (int64_t first = 0; first < row; first += 4 * W) {
-        for (int64_t i = first; i < first + 4 * W; i += W) {
-            vd whole[2], rest[2];
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; ++half) {
-                vd bits = *reinterpret_cast<const vd *>(scores + i + half * QUADS) - largest;
-                bits = bits < -120.0 ? vd{} - 120.0 : bits;
-                whole[half] = (bits + magic) - magic;
-                rest[half] = bits - whole[half];
-            }
-            const vf n = narrowed(whole[0], whole[1]);
-            const vf weight = scaled(exp2_fraction<true>(narrowed(rest[0], rest[1])), n);
-            const vf w = n > -100.0f ? weight : vf{};
-            store(weights + i, w);
-            sums.weight += w;
+        vf w[4];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            w[k] = m.cold.at<false>(__builtin_convertvector((vi)load(weights + first + k * W) - largest, vf));
+            store(weights + first + k * W, w[k]);
+        }
+        sums.weight += (w[0] + w[1]) + (w[2] + w[3]);
 #pragma GCC unroll 3
-            for (int a = 0; a < D; ++a) sums.position[a] += w * load(m.centers[a] + i);
+        for (int a = 0; a < D; ++a) {
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) sums.position[a] += w[k] * load(m.centers[a] + first + k * W);
         }
         sums.flush_at_times(first / 4, moments);
     }

@@ -6,6 +6,7 @@ typedef int32_t vi __attribute__((vector_size(4 * HP_WIDTH)));
 typedef uint32_t vu __attribute__((vector_size(4 * HP_WIDTH)));
 typedef uint64_t vq __attribute__((vector_size(4 * HP_WIDTH)));
 typedef float hf __attribute__((vector_size(2 * HP_WIDTH)));
+typedef int32_t hi __attribute__((vector_size(2 * HP_WIDTH)));
 typedef double vd __attribute__((vector_size(4 * HP_WIDTH)));
 typedef int64_t vl __attribute__((vector_size(4 * HP_WIDTH)));
 constexpr int W = HP_WIDTH;
@@ -26,11 +27,19 @@ static inline vd widened(vf x, int half) {
 #endif
 }
 
-static inline vf narrowed(vd low, vd high) {
-    const hf parts[2] = {__builtin_convertvector(low, hf), __builtin_convertvector(high, hf)};
-    vf x;
-    std::memcpy(&x, parts, sizeof x);
-    return x;
+// The nearest whole numbers, below 2³¹.
+static inline vi rounded(vf x) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    return (vi)_mm512_cvtps_epi32((__m512)x);
+#elif defined(__AVX2__) && HP_WIDTH == 8
+    return (vi)_mm256_cvtps_epi32((__m256)x);
+#elif defined(__SSE2__) && HP_WIDTH == 4
+    return (vi)_mm_cvtps_epi32((__m128)x);
+#else
+    vi n;
+    for (int i = 0; i < W; ++i) n[i] = (int32_t)std::nearbyint(x[i]);
+    return n;
+#endif
 }
 
 // Sums of the lanes, in pairs of halves: few dependent steps.
@@ -239,11 +248,39 @@ static inline vi plus_bytes(vi sum, vu word, int shift) {
 #endif
 }
 
+// log2(1 + t) in units of 2^-BITS for −1/4 ≤ t < 1/2: polynomials of least relative error for log2(1 + t) / t, 1.7e-7 and 3e-8.
+template <bool is_fine, int BITS = 0>
+static inline vf log2_of_mantissa(vf t) {
+    constexpr float unit = (float)(1 << BITS);
+    vf p;
+    if (is_fine) {
+        p = all(unit * 0.07806674391031265f);
+        p = p * t - unit * 0.17423024773597717f;
+        p = p * t + unit * 0.21632486581802368f;
+        p = p * t - unit * 0.2427235245704651f;
+        p = p * t + unit * 0.2881914973258972f;
+        p = p * t - unit * 0.36057591438293457f;
+        p = p * t + unit * 0.4809020757675171f;
+        p = p * t - unit * 0.7213484644889832f;
+        p = p * t + unit * 1.4426950216293335f;
+    } else {
+        p = all(unit * -0.0958823561668396f);
+        p = p * t + unit * 0.2038796991109848f;
+        p = p * t - unit * 0.25062817335128784f;
+        p = p * t + unit * 0.29009759426116943f;
+        p = p * t - unit * 0.3603389263153076f;
+        p = p * t + unit * 0.4808468520641327f;
+        p = p * t - unit * 0.7213506102561951f;
+        p = p * t + unit * 1.4426952600479126f;
+    }
+    return p * t;
+}
+
 struct Logarithm {
     vf exponent, fraction;  // log2 x is their sum
 };
 
-// log2 of positive normal numbers: polynomials of least relative error for log2(1 + t) / t on [−1/4, 1/2), 1.7e-7 and 3e-8.
+// log2 of positive normal numbers.
 template <bool is_fine>
 static inline Logarithm log2_parts(vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
@@ -255,28 +292,16 @@ static inline Logarithm log2_parts(vf x) {
     const vf exponent = __builtin_convertvector(shifted >> 23, vf);
     const vf t = (vf)(bits - (shifted & (int32_t)0xff800000)) - 1.0f;
 #endif
-    vf p;
-    if (is_fine) {
-        p = all(0.07806674391031265f);
-        p = p * t - 0.17423024773597717f;
-        p = p * t + 0.21632486581802368f;
-        p = p * t - 0.2427235245704651f;
-        p = p * t + 0.2881914973258972f;
-        p = p * t - 0.36057591438293457f;
-        p = p * t + 0.4809020757675171f;
-        p = p * t - 0.7213484644889832f;
-        p = p * t + 1.4426950216293335f;
-    } else {
-        p = all(-0.0958823561668396f);
-        p = p * t + 0.2038796991109848f;
-        p = p * t - 0.25062817335128784f;
-        p = p * t + 0.29009759426116943f;
-        p = p * t - 0.3603389263153076f;
-        p = p * t + 0.4808468520641327f;
-        p = p * t - 0.7213506102561951f;
-        p = p * t + 1.4426952600479126f;
-    }
-    return {exponent, p * t};
+    return {exponent, log2_of_mantissa<is_fine>(t)};
+}
+
+constexpr int FIXED_BITS = 23;
+
+// log2 of positive normal numbers in units of 2^-FIXED_BITS, the nearest whole number of them.
+static inline vi log2_fixed(vf x) {
+    const vi bits = (vi)x, exponent = (bits - 0x3f400000) & (int32_t)0xff800000;
+    const vf t = (vf)(bits - exponent) - 1.0f;
+    return exponent + rounded(log2_of_mantissa<true, FIXED_BITS>(t));
 }
 
 // 2^r for |r| ≤ 1/2, relative error before rounding 1.6e-8, or 1.1e-7.
