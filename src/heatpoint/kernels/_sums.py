@@ -144,7 +144,7 @@ class RowSums(_Sums):
         self._plain.copy_(self._weights)
         powers = drawn.powers()
         sums = torch.bmm(powers, self._columns)
-        sums = sums.unflatten(-1, (self._num_rows, -1)).permute(0, 3, 1, 2)
+        sums = sums.view(*sums.shape[:2], self._num_rows, self._weights.shape[1]).permute(0, 3, 1, 2)
         squared = powers.square() if self._draw.is_pooled else None
         if self._into is not None:
             self._kept = powers, squared
