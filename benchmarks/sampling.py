@@ -14,10 +14,11 @@ from benchmarks.operation import Form, Operation, Size, Source, as_it_is
 from benchmarks.peer_forms import SamplingArgmax
 from heatpoint import Grid, Points, kernels
 from heatpoint._relaxed import Formula
-from heatpoint.kernels._shared_draws import Sharing
+from heatpoint.kernels._shared_draws import LEAST_TEMPERATURE, Sharing
 from heatpoint.scores import expected_error
 
-TEMPERATURES = (2.0, 1.0, 0.5, 0.7)
+# Three whose powers of E take few operations, any other one, and one at which products of matrices are refused.
+TEMPERATURES = (2.0, 1.0, 0.5, 0.7, 0.2)
 SIGMA = 0.01
 
 
@@ -30,9 +31,10 @@ class Choice:
     formula: Formula = "paper"
     has_offsets: bool = True
 
-    def fits(self, task: Task, *, is_huge: bool) -> bool:
+    def fits(self, task: Task, temperature: float, *, is_huge: bool) -> bool:
         """Whether it can run here: the released formula needs a grid; only on a cloud does the published code lack offsets."""
         is_missing = self.form == "native" and bool(kernels.available()["native"])
+        is_missing |= self.form == "gemm" and temperature < LEAST_TEMPERATURE
         has_meaning = self.formula == "paper" if task.is_cloud else self.has_offsets
         return has_meaning and not is_missing and not (is_huge and self.form == "torch")
 
@@ -129,7 +131,7 @@ def forms_of(
     found = {
         name: Form(partial(_step, logits, partial(ours, choice)), "ours")
         for name, choice in OURS.items()
-        if choice.fits(task, is_huge=is_huge)
+        if choice.fits(task, temperature, is_huge=is_huge)
     }
     if not is_huge:
         others = _others(task, support, logits, target, temperature, peers)
