@@ -25,10 +25,10 @@ from benchmarks.sampling import TASKS, Task
 PHILOX = 5.5
 # vectors.hpp, log2_parts: one for the exponent, a polynomial of 7 steps, times t.
 LOGARITHM = 9.0
-# sampling_weights.hpp, powered, with twice_over_root (4), or inverse (2) and base; else a logarithm, 3 to scale and split it,
+# sampling_weights.hpp, powered, with twice_over_root (4), or inverse (2) and base; else log2_split (4), 3 to scale and split it,
 # exp2_fraction (5) and base.
 POWER = {2.0: 4.0, 1.0: 3.0, 0.5: 4.0}
-GENERAL_POWER = LOGARITHM + 9.0
+GENERAL_POWER = 4.0 + 9.0
 # sampling_offsets.hpp, by_bytes: plus_bytes and one more; or Bytes::position: plus_bytes twice, for the sample and for the
 # gradient; normals for two: logarithm, 1, square_root (4), sine_cosine (11), 2, and centered (1).
 TRIANGULAR, NORMAL = 2.0, (LOGARITHM + 1 + 4 + 11 + 2 + 1) / 2

@@ -327,10 +327,13 @@ static Power power_of(double temperature) {
 
 void HP_WORKER(HP_ISA)(Task &task, float *room) {
     using namespace HP_ISA;
-    Map m{&task, task.call, Rows{room, task.row}, Keys(task.call->seed), 0, 0, {}, {}, GENERAL, 0, {}};
+    Map m{&task, task.call, Rows{room, task.row}, Keys(task.call->seed), 0, 0, {}, {}, GENERAL, 0, {}, 0};
     m.power = power_of(task.call->temperature);
     m.exponent = (float)(1 / task.call->temperature);
-    if (m.power == LOGARITHMIC) m.cold = exponent_of(1 / (task.call->temperature * LOG2_E * (1 << FIXED_BITS)), 0, LEAST_BITS);
+    if (m.power == LOGARITHMIC) {
+        m.cold = exponent_of(1 / (task.call->temperature * LOG2_E * (1 << FIXED_BITS)), 0, LEAST_BITS);
+        m.least_distance = (int32_t)(-126.75 / m.cold.high) - 1;
+    }
     for (int a = 0; a < 3; ++a) {
         m.middle[a] = task.middle[a];
         m.centers[a] = task.centers ? task.centers + a * Rows::stride(task.row) : nullptr;

@@ -13,7 +13,9 @@ struct Map {
     double middle[3];
     Power power;
     float exponent;  // 1/τ
-    Exponent cold;   // below COLD: weights of distances in units of 2^-FIXED_BITS
+    // Below COLD, of distances between scores in units of 2^-FIXED_BITS: weights, and where their power of 2 falls below −126.75.
+    Exponent cold;
+    int32_t least_distance;
 
     float *row(int number) const { return room.row(number); }
 };
@@ -64,7 +66,7 @@ constexpr double LEAST_BITS = -100;  // of a base weight: another counts as 0
 
 // τ log2 of base weights in units of 2^-FIXED_BITS: `factor` LOG2_E (x − largest). Where it is below LEAST_SCORE no noise makes a
 // sample's weight count, at no temperature below COLD: log2 E lies between −24 and 5.
-constexpr double LEAST_SCORE = -60;
+constexpr double LEAST_SCORE = -64;
 
 static void prepare_scores(const float *logits, int64_t n, int64_t row, float largest, double factor, int32_t *scores) {
     const double unit = 1 << FIXED_BITS, magic = 0x1.8p52;

@@ -10,10 +10,10 @@ static inline HP_INLINE vf powered(vf base, vf bits, float exponent) {
         return (base * y) * y;
     }
     // 2^(−log2(bits)/τ): the whole and the broken part of the logarithm apart, so that their sum's rounding is not multiplied.
-    const Logarithm log = log2_parts<false>(bits);
-    const vf broken = -exponent * log.fraction;
-    const vf n = nearest(broken - exponent * log.exponent);
-    const vf r = broken + (-exponent * log.exponent - n);
+    const Split log = log2_split<0>(bits);
+    const vf broken = -exponent * log.fraction, whole = __builtin_convertvector(log.exponent >> 23, vf);
+    const vf n = nearest(broken - exponent * whole);
+    const vf r = broken + (-exponent * whole - n);
     return base * scaled(exp2_fraction<false>(r), n);
 }
 
@@ -53,6 +53,18 @@ static HP_APART void weigh(const Map &m, uint32_t sample, float *__restrict weig
     sums.leave(moments);
 }
 
+// 2 to the power of the distance to the largest score, divided by τ; 0 where there is next to nothing of it.
+static inline vf cold_weight(const Map &m, vi distance) {
+#if defined(__AVX512F__) && HP_WIDTH == 16
+    // Beyond the least distance it would be less than the least normal number, and is flushed to 0, see NoDenormals.
+    const int32_t least = m.least_distance;
+    const vf d = __builtin_convertvector(distance > least ? distance : vi{} + least, vf), whole = nearest(d * m.cold.high);
+    return scaled(exp2_fraction<false>(product_less(d, m.cold.high, whole)), whole);
+#else
+    return m.cold.at<false>(__builtin_convertvector(distance, vf));
+#endif
+}
+
 // The same in the log domain, less the sample's largest logarithm: nothing overflows at any temperature. Logarithms are whole
 // numbers of a unit, whose differences are exact and only then divided by τ, in floats: the rounding is a part of the difference.
 template <int D, class STREAM>
@@ -80,7 +92,7 @@ static HP_APART void weigh_cold(const Map &m, uint32_t sample, float *__restrict
         vf w[4];
 #pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) {
-            w[k] = m.cold.at<false>(__builtin_convertvector((vi)load(weights + first + k * W) - largest, vf));
+            w[k] = cold_weight(m, (vi)load(weights + first + k * W) - largest);
             store(weights + first + k * W, w[k]);
         }
         sums.weight += (w[0] + w[1]) + (w[2] + w[3]);
