@@ -76,10 +76,11 @@ def _sampling(records: Sequence[Record]) -> str:
         rows = []
         for task in tasks:
             given = [split.get((task, tau)) for tau in temperatures]
-            for form in next(record["forms"] for record in given if record):
-                loss = next(record["forms"][form]["agreement"] for record in given if record)
+            # Not every form can take every temperature.
+            for form in dict.fromkeys(name for record in given if record for name in record["forms"]):
+                first = given[0]["forms"].get(form) if given[0] else None
                 cells = [_sampled_cell(record, form) for record in given]
-                rows.append([task, form, *cells, _rounds(*given), loss])
+                rows.append([task, form, *cells, _rounds(*given), first["agreement"] if first else ""])
         heads = [f"τ = {tau}" for tau in temperatures]
         intro = "" if has_peer else f" {STAND_IN}"
         base = "published code's" if has_peer else "plain form's"
@@ -91,7 +92,7 @@ def _sampling(records: Sequence[Record]) -> str:
 
 
 def _sampled_cell(record: Record | None, form: str) -> str:
-    if record is None:
+    if record is None or form not in record["forms"]:
         return ""
     forms = record["forms"]
     base = next((name for name in REFERENCES if name in forms), None)

@@ -66,6 +66,20 @@ def test_ratios_are_of_the_same_round_and_losses_are_marked() -> None:
     assert [line.endswith("within noise |") for line in lines] == [False, False, False, True]
 
 
+def test_a_form_is_shown_at_the_temperatures_it_can_take() -> None:
+    warm, cold = (timed(f"sampling task {tau}", 6.0, name="plain") | {"section": "sampling"} for tau in (2, 0.2))
+    cold["forms"]["cold only"] = cold["forms"].pop("heatpoint")
+    text = part("tables").sections([warm, cold])["sampling"]
+    assert text.splitlines()[-3:] == [
+        "| task | heatpoint | 2000 ms, 3.00 (3.00 to 3.00) |  | 1, 1 | 0 |",
+        "| task | plain | 6000 ms | 6000 ms | 1, 1 | 0 |",
+        "| task | cold only |  | 2000 ms, 3.00 (3.00 to 3.00) | 1, 1 |  |",
+    ]
+    sampling = part("sampling")
+    cold_forms, _ = sampling.forms_of(sampling.TASKS["points-30"].shrunk("quick"), 0.2, {})
+    assert not [name for name in cold_forms if name.startswith("gemm")]
+
+
 def test_peak_memory_has_what_was_given_back_and_no_pages_of_files(tmp_path: Path) -> None:
     peak_beyond, size = part("measure").peak_beyond, 2**26
     path = tmp_path / "pages"
