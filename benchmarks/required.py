@@ -13,7 +13,7 @@ from benchmarks.surroundings import localizer_share
 Record = dict[str, Any]
 MISSED, UNKNOWN = "**missed**", "not measured"
 CHEAP, WARM, ANY = (2.0, 1.0, 0.5), (2.0, 1.0, 0.5, 0.7), (2.0, 1.0, 0.5, 0.7, 0.2)
-TEMPERATURES = {CHEAP: "τ = 2, 1, 0.5", WARM: "any τ from 0.25 on", ANY: "any τ"}
+IN_WORDS = {CHEAP: "τ = 2, 1, 0.5", WARM: "τ = 2, 1, 0.5, 0.7", ANY: "any τ"}
 PUBLISHED = ("published", "published functions, put together by us", "plain")
 TASKS = {"coco-30": "COCO", "human36m-10": "Human3.6M", "oct-10": "OCT", "points-30": "points"}
 IMAGE, RELEASED = "noise per image", "native, released formula"
@@ -41,7 +41,7 @@ class Ratio:
 def _sampled(
     task: str, form: str, temperatures: tuple[float, ...], least: float, others: tuple[str, ...] = PUBLISHED
 ) -> Ratio:
-    said = f"{TASKS[task]}, {TEMPERATURES[temperatures]}"
+    said = f"{TASKS[task]}, {IN_WORDS[temperatures]}"
     return Ratio(tuple(f"sampling {task} {tau:g}" for tau in temperatures), form, others, least, said)
 
 

@@ -32,11 +32,13 @@ class Choice:
     has_offsets: bool = True
 
     def fits(self, task: Task, temperature: float, *, is_huge: bool) -> bool:
-        """Whether it can run here: the released formula needs a grid; only on a cloud does the published code lack offsets."""
+        """Whether it can run here: the released formula needs a grid, products of matrices a temperature that keeps their digits;
+        only on a cloud does the published code lack offsets.
+        """
         is_missing = self.form == "native" and bool(kernels.available()["native"])
-        is_missing |= self.form == "gemm" and temperature < LEAST_TEMPERATURE
+        is_refused = self.form == "gemm" and temperature < LEAST_TEMPERATURE
         has_meaning = self.formula == "paper" if task.is_cloud else self.has_offsets
-        return has_meaning and not is_missing and not (is_huge and self.form == "torch")
+        return has_meaning and not (is_missing or is_refused or (is_huge and self.form == "torch"))
 
 
 OURS = {

@@ -77,6 +77,7 @@ def test_a_form_is_shown_at_the_temperatures_it_can_take() -> None:
     ]
     sampling = part("sampling")
     cold_forms, _ = sampling.forms_of(sampling.TASKS["points-30"].shrunk("quick"), 0.2, {})
+    assert "torch form" in cold_forms
     assert not [name for name in cold_forms if name.startswith("gemm")]
 
 
@@ -100,6 +101,7 @@ def test_what_was_required_is_shown_and_misses_are_marked() -> None:
     known = {name.removeprefix("readouts ").removeprefix("losses ") for name in part("worker").names("all", "retained")}
     for asked in required.RATIOS:
         assert set(asked.operations) <= known
+    assert required.ANY == part("sampling").TEMPERATURES
     records = [
         timed("dark", 16.0, name="MMPose, unbiased"),
         timed("soft_argmax and gradient", 3.0, name="plain"),

@@ -158,15 +158,16 @@ def test_threads_may_use_all_processors_and_leave_the_callers_alone() -> None:
     assert all(processors == allowed for processors in [*seen, *others.values()])
 
 
-@pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.7, 0.1])
+@pytest.mark.parametrize("temperature", [2.0, 1.0, 0.5, 0.7, 0.249, 0.1])
 @pytest.mark.parametrize("formula", ["paper", "released"])
-def test_forbidden_cells_get_no_gradient(temperature: float, formula: str) -> None:
+@pytest.mark.parametrize("instruction_set", PRESENT)
+def test_forbidden_cells_get_no_gradient(temperature: float, formula: str, instruction_set: str) -> None:
     support = GRIDS["2D"]
     logits, target = inputs(support, BATCH)
     logits[0, :, 5:] = -torch.inf
     logits[1, :, ::2] = -torch.inf
     options: dict[str, Any] = {"basis": Triangular(), "temperature": temperature, "formula": formula}
-    got = native(logits, support, target, **options)
+    got = native(logits, support, target, instruction_set=instruction_set, **options)
     assert bool((results(got)[1][logits == -torch.inf] == 0).all())
     assert_same(got, expected(logits, support, target, **options))
 

@@ -223,6 +223,29 @@ def test_maps_in_any_order_of_memory_and_errors_alone(basis: Any) -> None:
     torch.testing.assert_close(alone, wanted[0])
 
 
+@pytest.mark.parametrize("basis", [None, GAUSSIAN])
+def test_gradients_are_ordinary_tensors_whatever_the_threads(basis: Any) -> None:
+    # Small maps' sums are made in inference mode, by another thread or, where there is but one, by the caller's.
+    logits = torch.randn(3, 4, 600, generator=torch.Generator().manual_seed(1))
+    target = torch.rand(3, 4, 3, generator=torch.Generator().manual_seed(2))
+    found, before = [], torch.get_num_threads()
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        try:
+            leaf, draw = logits.clone().requires_grad_(), draw_of(Points(CLOUD), basis=basis, temperature=1.0)
+            error = product_error(draw, leaf, target, distance="l2", axis_weight=None)
+            first, again = (torch.autograd.grad(error.sum(), leaf, retain_graph=True)[0] for _ in range(2))
+            (second,) = torch.autograd.grad((first.requires_grad_() * leaf).sum(), leaf)
+        finally:
+            torch.set_num_threads(before)
+        assert not any(tensor.is_inference() for tensor in (error, first, again))
+        assert torch.equal(first, again)
+        assert torch.equal(second, first)
+        found.append((error.detach(), first.detach()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_memory_on_points_stays_below_five_times_the_maps() -> None:
     for form in ("gemm, noise per image", "gemm, noise per image, no offsets"):
         assert peak_of("sampling points-30 2", form) < 5

@@ -91,14 +91,15 @@ class Ahead(Generic[T]):
     def serve(self, work: Callable[[], R]) -> R:
         """What work() returns: it takes them, in a thread that has one of torch's, while the calling one makes them.
 
+        In inference mode, in which small operations take less: what it returns, if that is made there, can stand in no graph.
         The calling thread does both, in turn, if torch has a single one, and for a call from within another's work. When this
         ends, nothing is at work any more.
         """
-        threads, is_inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+        threads = torch.get_num_threads()
 
         def run() -> R:
             try:
-                with torch.inference_mode(is_inference), torch.no_grad():
+                with torch.inference_mode():
                     return work()
             finally:
                 self._wanted.put(False)

@@ -8,7 +8,6 @@ exists.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -147,9 +146,8 @@ def _error_and_gradients(
         total = _Total(draw, logits, parts[0], flat.shape[:-1], target, axis_weight, distance, wants=wants)
         tasks = list(zip(parts, draw.streams(parts, logits.dtype, is_again=is_again), strict=True))
         if is_on_cpu and not is_large and draw.goes_with_maps(logits.shape[1]):
-            # In inference mode, in which the many small operations take less: what is made there stays there.
             ahead = Ahead(drawn.made(logits.shape[1]) for drawn in draw.all_drawn(tasks))
-            ahead.serve(torch.inference_mode()(functools.partial(total.add_parts, parts, ahead)))
+            ahead.serve(lambda: total.add_parts(parts, ahead))
         else:
             alone = [([part], Ahead(draw.all_drawn([(part, stream)]))) for part, stream in tasks]
             if is_on_cpu:

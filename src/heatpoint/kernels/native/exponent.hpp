@@ -10,16 +10,21 @@ struct Exponent {
     // where x − largest ≤ least, as for −inf.
     inline vf operator()(vf x) const { return at<true>(x - largest); }
 
-    // The same of a distance x − largest. If not fine, the factor keeps its rounding: 2^−b is wrong by about b 2^−25 of itself.
+    // The same of a distance x − largest. If not fine, the factor keeps its rounding, so that 2^−b is wrong by about b 2^−25 of
+    // itself, and the polynomial is the shorter one.
     template <bool is_fine>
     inline vf at(vf d) const {
         const vi counts = d > least;
-        d = counts ? d : all(least);
+        return (vf)((vi)unmasked<is_fine>(counts ? d : all(least)) & counts);
+    }
+
+    // The same where the distance is not so large that the result could not be a normal number.
+    template <bool is_fine>
+    inline vf unmasked(vf d) const {
         const vf whole = nearest(d * high);
         vf rest = product_less(d, high, whole);
         if (is_fine) rest = d * low + rest;
-        const vf weight = scaled(exp2_fraction<is_fine>(rest), whole);
-        return (vf)((vi)weight & counts);
+        return scaled(exp2_fraction<is_fine>(rest), whole);
     }
 };
 

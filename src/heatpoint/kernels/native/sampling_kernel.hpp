@@ -332,7 +332,7 @@ void HP_WORKER(HP_ISA)(Task &task, float *room) {
     m.exponent = (float)(1 / task.call->temperature);
     if (m.power == LOGARITHMIC) {
         m.cold = exponent_of(1 / (task.call->temperature * LOG2_E * (1 << FIXED_BITS)), 0, LEAST_BITS);
-        m.least_distance = (int32_t)(-126.75 / m.cold.high) - 1;
+        m.least_distance = (int32_t)(FLUSHED_BITS / m.cold.high) - 1;
     }
     for (int a = 0; a < 3; ++a) {
         m.middle[a] = task.middle[a];

@@ -13,9 +13,8 @@ struct Map {
     double middle[3];
     Power power;
     float exponent;  // 1/τ
-    // Below COLD, of distances between scores in units of 2^-FIXED_BITS: weights, and where their power of 2 falls below −126.75.
-    Exponent cold;
-    int32_t least_distance;
+    Exponent cold;   // below COLD: weights of distances between scores, in units of 2^-FIXED_BITS
+    int32_t least_distance;  // whose weight is below 2^FLUSHED_BITS
 
     float *row(int number) const { return room.row(number); }
 };
@@ -62,18 +61,24 @@ struct Sums {
     }
 };
 
-constexpr double LEAST_BITS = -100;  // of a base weight: another counts as 0
+constexpr double LEAST_BITS = -100;       // of a base weight: another counts as 0
+constexpr double FLUSHED_BITS = -126.75;  // of a weight: less than a normal number has, by more than roundings
 
-// τ log2 of base weights in units of 2^-FIXED_BITS: `factor` LOG2_E (x − largest). Where it is below LEAST_SCORE no noise makes a
-// sample's weight count, at no temperature below COLD: log2 E lies between −24 and 5.
+// τ log2 of a base weight, at least. Where it would be less no noise makes a sample's weight count, at no temperature below COLD:
+// log2 E lies between −24 and 5.
 constexpr double LEAST_SCORE = -64;
 
-static void prepare_scores(const float *logits, int64_t n, int64_t row, float largest, double factor, int32_t *scores) {
+// τ log2 of base weights, log2 p or τ log2 p less the largest, in units of 2^-FIXED_BITS.
+static void prepare_scores(const Map &m, float largest, int32_t *scores) {
+    const hp_sampling &call = *m.call;
+    const int64_t n = call.num_cells, row = m.task->row;
+    const float *logits = call.logits + m.index * n;
     const double unit = 1 << FIXED_BITS, magic = 0x1.8p52;
+    const double factor = (call.formula == HP_FORMULA_PAPER ? 1.0 : call.temperature) * LOG2_E * unit;
     for (int64_t i = 0; i < row; i += W) {
         const vf x = read_some(logits + i, n - i);
         for (int half = 0; half < 2; ++half) {
-            vd score = (widened(x, half) - (double)largest) * (factor * LOG2_E * unit);
+            vd score = (widened(x, half) - (double)largest) * factor;
             score = score > LEAST_SCORE * unit ? score : vd{} + LEAST_SCORE * unit;
             const hi whole = __builtin_convertvector((score + magic) - magic, hi);
             std::memcpy(scores + i + half * QUADS, &whole, sizeof whole);
@@ -95,11 +100,11 @@ static bool prepare(const Map &m, float *base) {
         m.task->num_forbidden.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
-    const double factor = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
     if (m.power == LOGARITHMIC) {
-        prepare_scores(logits, n, row, largest, factor * call.temperature, reinterpret_cast<int32_t *>(base));
+        prepare_scores(m, largest, reinterpret_cast<int32_t *>(base));
         return true;
     }
+    const double factor = call.formula == HP_FORMULA_PAPER ? 1 / call.temperature : 1.0;
     const Exponent exponential = exponent_of(factor, largest, LEAST_BITS);
     for (int64_t i = 0; i < row; i += W) store(base + i, exponential(read_some(logits + i, n - i)));
     return true;

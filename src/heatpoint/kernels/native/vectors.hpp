@@ -312,8 +312,9 @@ struct Split {
     vf fraction;  // in units of 2^-BITS
 };
 
-// log2 of positive normal numbers, less exact: with an absolute error of 1e-7, however small it is itself.
-template <int BITS>
+// log2 of positive normal numbers, less exact: with an absolute error of about 1e-7, however small it is itself. Where there is no
+// table it is a polynomial's, the finer one's if that is asked for.
+template <bool is_fine, int BITS>
 static inline Split log2_split(vf x) {
     const vi bits = (vi)x;
 #if defined(__AVX512F__) && HP_WIDTH == 16
@@ -330,15 +331,15 @@ static inline Split log2_split(vf x) {
     return {exponent, p * t + log};
 #else
     const vi exponent = (bits - 0x3f400000) & (int32_t)0xff800000;
-    return {exponent, log2_of_mantissa<BITS != 0, BITS>((vf)(bits - exponent) - 1.0f)};
+    return {exponent, log2_of_mantissa<is_fine, BITS>((vf)(bits - exponent) - 1.0f)};
 #endif
 }
 
-constexpr int FIXED_BITS = 23;
+constexpr int FIXED_BITS = 23;  // those below the exponent of a float, which is taken as it lies there
 
 // log2 of positive normal numbers in units of 2^-FIXED_BITS, a whole number of them.
 static inline vi log2_fixed(vf x) {
-    const Split log = log2_split<FIXED_BITS>(x);
+    const Split log = log2_split<true, FIXED_BITS>(x);
     return log.exponent + rounded(log.fraction);
 }
 
