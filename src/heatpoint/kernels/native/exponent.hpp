@@ -18,7 +18,7 @@ struct Exponent {
         return (vf)((vi)unmasked<is_fine>(counts ? d : all(least)) & counts);
     }
 
-    // The same where the distance is not so large that the result could not be a normal number.
+    // The same of distances that are not so large that the result is no normal number, or where such results are flushed to 0.
     template <bool is_fine>
     inline vf unmasked(vf d) const {
         const vf whole = nearest(d * high);

@@ -13,8 +13,9 @@ struct Map {
     double middle[3];
     Power power;
     float exponent;  // 1/τ
-    Exponent cold;   // below COLD: weights of distances between scores, in units of 2^-FIXED_BITS
-    int32_t least_distance;  // whose weight is below 2^FLUSHED_BITS
+    // Below COLD: weights of distances between scores, in units of 2^-FIXED_BITS, and one whose weight is below 2^FLUSHED_BITS.
+    Exponent cold;
+    int32_t least_distance;
 
     float *row(int number) const { return room.row(number); }
 };
@@ -61,7 +62,7 @@ struct Sums {
     }
 };
 
-constexpr double LEAST_BITS = -100;       // of a base weight: another counts as 0
+constexpr double LEAST_BITS = -100;       // of a base weight, or of a cold one that is masked: another counts as 0
 constexpr double FLUSHED_BITS = -126.75;  // of a weight: less than a normal number has, by more than roundings
 
 // τ log2 of a base weight, at least. Where it would be less no noise makes a sample's weight count, at no temperature below COLD:

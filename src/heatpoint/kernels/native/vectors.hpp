@@ -249,7 +249,7 @@ static inline vi plus_bytes(vi sum, vu word, int shift) {
 }
 
 // log2(1 + t) in units of 2^-BITS for −1/4 ≤ t < 1/2: polynomials of least relative error for log2(1 + t) / t, 1.7e-7 and 3e-8.
-template <bool is_fine, int BITS = 0>
+template <bool is_fine, int BITS>
 static inline vf log2_of_mantissa(vf t) {
     constexpr float unit = (float)(1 << BITS);
     vf p;
@@ -276,23 +276,35 @@ static inline vf log2_of_mantissa(vf t) {
     return p * t;
 }
 
+// log2 x as the sum of its exponent, in units of 2^-23, and its fraction, in units of 2^-BITS.
+struct Split {
+    vi exponent;
+    vf fraction;
+};
+
+// log2 of positive normal numbers.
+template <bool is_fine, int BITS>
+static inline Split log2_by_polynomial(vf x) {
+    const vi bits = (vi)x, exponent = (bits - 0x3f400000) & (int32_t)0xff800000;
+    return {exponent, log2_of_mantissa<is_fine, BITS>((vf)(bits - exponent) - 1.0f)};
+}
+
 struct Logarithm {
     vf exponent, fraction;  // log2 x is their sum
 };
 
-// log2 of positive normal numbers.
+// The same, by other instructions where there are any.
 template <bool is_fine>
 static inline Logarithm log2_parts(vf x) {
 #if defined(__AVX512F__) && HP_WIDTH == 16
     const vf t = (vf)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src) - 1.0f;
     // One more from 1.5 on: this float, the first above 4/3, makes of 1.5 a number from 2 on, and of the float before less than 2.
     const vf exponent = (vf)_mm512_getexp_ps((__m512)(1.33333337306976318359375f * x));
+    return {exponent, log2_of_mantissa<is_fine, 0>(t)};
 #else
-    const vi bits = (vi)x, shifted = bits - 0x3f400000;
-    const vf exponent = __builtin_convertvector(shifted >> 23, vf);
-    const vf t = (vf)(bits - (shifted & (int32_t)0xff800000)) - 1.0f;
+    const Split log = log2_by_polynomial<is_fine, 0>(x);
+    return {__builtin_convertvector(log.exponent >> 23, vf), log.fraction};
 #endif
-    return {exponent, log2_of_mantissa<is_fine>(t)};
 }
 
 #if defined(__AVX512F__) && HP_WIDTH == 16
@@ -307,19 +319,13 @@ alignas(64) constexpr float LOGARITHMS[16] = {
 };
 #endif
 
-struct Split {
-    vi exponent;  // in units of 2^-23
-    vf fraction;  // in units of 2^-BITS
-};
-
 // log2 of positive normal numbers, less exact: with an absolute error of about 1e-7, however small it is itself. Where there is no
 // table it is a polynomial's, the finer one's if that is asked for.
 template <bool is_fine, int BITS>
 static inline Split log2_split(vf x) {
-    const vi bits = (vi)x;
 #if defined(__AVX512F__) && HP_WIDTH == 16
     constexpr float unit = (float)(1 << BITS);
-    const vi shifted = bits - 0x3f340000, exponent = shifted & (int32_t)0xff800000;
+    const vi bits = (vi)x, shifted = bits - 0x3f340000, exponent = shifted & (int32_t)0xff800000;
     const __m512i interval = _mm512_srli_epi32((__m512i)shifted, 19);  // of which four bits count
     const vf log = (vf)_mm512_permutexvar_ps(interval, (__m512)(unit * load(LOGARITHMS)));
     const __m512 inverse = _mm512_permutexvar_ps(interval, _mm512_load_ps(INVERSES));
@@ -330,8 +336,7 @@ static inline Split log2_split(vf x) {
     p = p * t + unit * 1.44269544f;
     return {exponent, p * t + log};
 #else
-    const vi exponent = (bits - 0x3f400000) & (int32_t)0xff800000;
-    return {exponent, log2_of_mantissa<is_fine, BITS>((vf)(bits - exponent) - 1.0f)};
+    return log2_by_polynomial<is_fine, BITS>(x);
 #endif
 }
 
